@@ -1,0 +1,54 @@
+"""What each rule of the integer arithmetic is worth: a trained model evaluated with one rule broken, against its own integers."""
+
+from contextlib import ExitStack
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+
+from qatlib import qat, quantize, runs
+
+
+def _half_to_even(v, low, high):
+    return torch.round(v).clamp(float(low), float(high))
+
+
+def _truncate(v, low, high):
+    return torch.floor(v).clamp(float(low), float(high))
+
+
+class _RealSoftmax:
+    """The softmax without table and reciprocal, its result rounded to steps."""
+
+    @staticmethod
+    def apply(scores, score_step, step, table, numerator, k, high):
+        return torch.floor((scores * score_step).softmax(-1) / step + 0.5).clamp(max=high)
+
+
+BROKEN = {
+    "as trained": (),
+    "real multipliers, not m / 2^n": ((qat, "round_multiplier", lambda multiplier: multiplier),),
+    "real softmax, no table": ((qat, "_IntegerSoftmax", _RealSoftmax),),
+    "ties to even": ((quantize, "round_clamp", _half_to_even), (qat, "round_clamp", _half_to_even)),
+    "truncation, as a bare shift does": ((quantize, "round_clamp", _truncate), (qat, "round_clamp", _truncate)),
+}
+
+
+def differences(run, source):
+    """Steps between a run's evaluation and its integers, over all test outputs, each rule broken in turn: arithmetic, steps, share, mse."""
+    _, _, test = runs.split_batches(run.model, source)
+    windows = runs.splits(run.model, source)[2]
+    model, exported = runs.quantised_model(run, source), runs.integer_model(run, source)
+    truth = exported.output_codes(windows.counts) - exported.tensors["head"].zero_point
+    step = float(model.head.quantizer.step().detach().double())
+    frame = []
+    for name, patches in BROKEN.items():
+        with ExitStack() as stack:
+            for patch in patches:
+                stack.enter_context(mock.patch.object(*patch))
+            codes = qat.output_codes(model, test.inputs)
+        steps, counts = np.unique(np.abs(codes - truth), return_counts=True)
+        mse = float(np.square(codes * step - test.targets.numpy()).mean())
+        frame += [(name, s, n / codes.size, mse) for s, n in zip(steps, counts, strict=True)]
+    return pd.DataFrame(frame, columns=["arithmetic", "steps", "share", "mse"])

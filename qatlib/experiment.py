@@ -1,0 +1,127 @@
+"""What the notebooks run: data set, models, recipes and grids, from the parameters that every notebook has."""
+
+import json
+from dataclasses import dataclass
+
+from qatlib import models, paths, runs
+from qatlib.ptq import METHODS
+from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
+from qatlib.runs import Run
+from qatlib.train import TrainConfig
+
+# Chosen by validation error on ETTh1, seeds 0 to 2.
+RECIPES = {
+    "patch": (TrainConfig(epochs=30), TrainConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
+    "point": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
+    "decoder": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
+}
+WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parameters of a notebook. `profile` full: 5 seeds and the whole grid; quick: one seed and a small grid."""
+
+    profile: str = "quick"
+    data: str = "auto"
+    target: str = ""
+    clean: bool = False
+    context: int = 336
+    horizon: int = 24
+
+    def __post_init__(self):
+        if self.profile not in ("quick", "full"):
+            raise ValueError(f"unknown profile {self.profile!r}; choose quick or full")
+        facts = {"data": self.dataset.name, "sha256": self.dataset.sha256, "seeds": list(self.seeds)}
+        paths.BUILD.mkdir(parents=True, exist_ok=True)
+        (paths.BUILD / "facts.json").write_text(json.dumps(facts))
+
+    @property
+    def full(self):
+        return self.profile == "full"
+
+    @property
+    def source(self):
+        return runs.DataSource(self.data, self.target or None, self.clean)
+
+    @property
+    def dataset(self):
+        return self.source.load()
+
+    @property
+    def seeds(self):
+        return tuple(range(5)) if self.full else (0,)
+
+    @property
+    def default_model(self):
+        return models.patch_config(self.context, self.horizon)
+
+    @property
+    def other_models(self):
+        """The published shape at two windows, and the decoder."""
+        return (
+            models.point_config(24, self.horizon),
+            models.point_config(96, self.horizon),
+            models.decoder_config(self.context, self.horizon),
+        )
+
+    def windows(self, split):
+        return self.dataset.windows(split, self.context, self.horizon)
+
+    def baselines(self):
+        contexts = sorted({self.context, *(m.context for m in self.other_models)})
+        ridges = [Run(models.patch_config(c, self.horizon), "ridge") for c in contexts]
+        return [Run(self.default_model, "persistence"), Run(self.default_model, "seasonal"), *ridges]
+
+    def floats(self, *model_configs):
+        return [
+            Run(m, "float", seed, RECIPES[m.family][0])
+            for m in model_configs or (self.default_model, *self.other_models)
+            for seed in self.seeds
+        ]
+
+    def ptq(self):
+        """Default model x methods x granularities x widths x seeds; residual stream and edges at 8 bit."""
+        widths = [w for w in WIDTHS if w[0] == w[1]] if self.full else [(8, 8), (4, 4), (2, 2)]
+        return [
+            Run(
+                self.default_model,
+                f"ptq-{method}",
+                seed,
+                RECIPES["patch"][0],
+                QuantConfig(w, a, scheme="asymmetric", granularity=granularity),
+            )
+            for method in METHODS
+            for granularity in GRANULARITIES
+            for w, a in widths
+            for seed in self.seeds
+        ]
+
+    def qat(self):
+        """Default model x schemes x widths x seeds, the other models at 8 and 4 bit; residual stream and edges at 8 bit."""
+        widths = WIDTHS if self.full else ((8, 8), (4, 4), (2, 4))
+        schemes = SCHEMES if self.full else ("symmetric", "asymmetric")
+        grid = [(self.default_model, s, w) for s in schemes for w in widths]
+        others = self.other_models if self.full else self.other_models[:1]
+        grid += [(m, "symmetric", w) for m in others for w in ((8, 8), (4, 4))]
+        return [self._qat_run(*cell, seed) for cell in grid for seed in self.seeds]
+
+    def _qat_run(self, model, scheme, widths, seed):
+        recipe, qat_recipe = RECIPES[model.family]
+        return Run(model, f"qat-{scheme}", seed, recipe, QuantConfig(*widths, scheme=scheme), qat_recipe)
+
+    def quantised_run(self, *, weight_bits, activation_bits):
+        """The first seed's QAT run of the default model at these widths, activations asymmetric."""
+        return self._qat_run(self.default_model, "asymmetric", (weight_bits, activation_bits), self.seeds[0])
+
+    @property
+    def has_published_errors(self):
+        """Whether data, target and horizon are those of the published tables."""
+        return (self.dataset.name, self.dataset.target, self.horizon) == ("etth1", "OT", 24)
+
+    def all_runs(self):
+        return [*self.baselines(), *self.floats(), *self.ptq(), *self.qat()]
+
+    def table(self, grid, name="runs"):
+        """`runs.collect` on this data set."""
+        return runs.collect(grid, self.source, name=name)

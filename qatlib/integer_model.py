@@ -1,0 +1,209 @@
+"""The exported model: a list of integer operations and their arrays. Load, save, check, describe, run; numpy alone."""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from qatlib import artifact, kernels, program_check
+
+CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Shape for one window, (token, channel) or (head, query, key); range of the codes; code of the real zero."""
+
+    shape: tuple
+    low: int
+    high: int
+    zero_point: int
+
+    @property
+    def limits(self):
+        return self.zero_point, self.low, self.high
+
+    @property
+    def reach(self):
+        """The largest magnitude with the zero point taken out."""
+        return max(self.high - self.zero_point, self.zero_point - self.low)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step: its arrays are named `path.something`, its result is the tensor `output`."""
+
+    kind: str
+    path: str
+    inputs: tuple
+    output: str
+    attributes: dict = field(default_factory=dict)
+
+
+def pack(codes, bits):
+    """Signed codes of any shape -> uint8, `bits` bits each, lowest bits first, end to end."""
+    unsigned = np.asarray(codes).ravel().astype(np.int64) & ((1 << bits) - 1)
+    planes = (unsigned[:, None] >> np.arange(bits)) & 1
+    return np.packbits(planes.astype(np.uint8).ravel(), bitorder="little")
+
+
+def unpack(packed, bits, shape):
+    """The inverse of `pack`: int32 of the given shape."""
+    count = int(np.prod(shape))
+    planes = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
+    unsigned = planes.astype(np.int32) @ (1 << np.arange(bits, dtype=np.int32))
+    return (unsigned - ((unsigned >> (bits - 1)) << bits)).reshape(shape)
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """A forecaster in integers. `anchor` is the constant count that is subtracted, None where it is each window's last count.
+
+    resolution: sensor units per count; context, horizon: samples.
+    """
+
+    name: str
+    context: int
+    horizon: int
+    resolution: float
+    anchor: int | None
+    operations: tuple
+    tensors: dict
+    arrays: dict
+
+    def __post_init__(self):
+        program_check.check(self)
+
+    @classmethod
+    def load(cls, path):
+        """Read a file written by `save`. Raises artifact.ArtifactError for a damaged, foreign or newer file."""
+        document, arrays = artifact.read(path)
+        try:
+            document["operations"] = tuple(
+                Operation(o["kind"], o["path"], tuple(o["inputs"]), o["output"], o["attributes"]) for o in document["operations"]
+            )
+            document["tensors"] = {
+                name: Tensor(tuple(t["shape"]), t["low"], t["high"], t["zero_point"]) for name, t in document["tensors"].items()
+            }
+            return cls(arrays=arrays, **document)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise artifact.ArtifactError(f"{path}: no valid program: {error}") from error
+
+    def save(self, path):
+        """Write one safetensors file."""
+        document = {name: getattr(self, name) for name in ("name", "context", "horizon", "resolution", "anchor")}
+        document["operations"] = [asdict(o) for o in self.operations]
+        document["tensors"] = {name: asdict(t) for name, t in self.tensors.items()}
+        artifact.write(path, document, self.arrays)
+
+    @property
+    def size_bytes(self):
+        """All that is stored on the device: packed weights and positions, biases, multipliers, tables."""
+        return sum(a.nbytes for a in self.arrays.values())
+
+    def forward(self, counts):
+        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon)."""
+        counts = self._checked(counts)
+        m, n = (int(self.arrays[f"output.{name}"][0]) for name in ("m", "n"))
+        zero_point = self.tensors[self.operations[-1].inputs[0]].zero_point
+        return kernels.output_counts(self.output_codes(counts), m, n, zero_point, self._anchor(counts))
+
+    def output_codes(self, counts):
+        """Codes of the output tensor, before the anchor is added back: int32 (windows, horizon)."""
+        counts = self._checked(counts)
+        parts = [self._run(counts[i : i + CHUNK]) for i in range(0, len(counts), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty((0, self.horizon), np.int32)
+
+    def predict(self, values):
+        """Forecast in sensor units: (windows, context) or (context,) -> float64 of the same dimensions. Raises ValueError out of range."""
+        values = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"values hold {np.count_nonzero(~np.isfinite(values))} NaN or infinite samples; repair them first")
+        counts = kernels.round_half_up(values / self.resolution)
+        if counts.size and (counts.min() < kernels.COUNT_MIN or counts.max() > kernels.COUNT_MAX):
+            worst = values.ravel()[np.argmax(np.abs(counts))]
+            bound = self.resolution * kernels.COUNT_MAX
+            raise ValueError(f"value {worst:g} is outside the sensor's range of +-{bound:g} at a resolution of {self.resolution:g}")
+        forecast = self.forward(np.atleast_2d(counts.astype(np.int16))) * self.resolution
+        return forecast.reshape(*values.shape[:-1], self.horizon)
+
+    def describe(self):
+        """The program as text: one line an operation, with result shape, bits and stored bytes."""
+        lines = [f"{self.name}: {self.context} counts of {self.resolution:g} -> {self.horizon} counts, {self.size_bytes} bytes stored"]
+        for operation in self.operations:
+            tensor = self.tensors.get(operation.output)
+            shape = f"{'x'.join(map(str, tensor.shape))} in {tensor.low}..{tensor.high}" if tensor else "counts"
+            stored = sum(a.nbytes for name, a in self.arrays.items() if name.rpartition(".")[0] == operation.path)
+            width = next((f", {v}-bit {k[:-5]}" for k, v in operation.attributes.items() if k.endswith("_bits")), "")
+            lines.append(f"  {operation.kind:13}{operation.path:36}{shape:24}{stored:6} B{width}")
+        return "\n".join(lines)
+
+    def _checked(self, counts):
+        counts = np.asarray(counts)
+        if counts.dtype != np.int16:
+            raise TypeError(f"counts are {counts.dtype}, not int16; `predict` takes values in sensor units")
+        if counts.ndim != 2 or counts.shape[1] != self.context:
+            raise ValueError(f"counts have shape {counts.shape}; this model takes (windows, {self.context})")
+        return counts
+
+    def _anchor(self, counts):
+        return counts[:, -1:].astype(np.int64) if self.anchor is None else self.anchor
+
+    def _run(self, counts):
+        tensors = {}
+        for operation in self.operations[:-1]:
+            inputs = [tensors[name] for name in operation.inputs] or [counts.astype(np.int64) - self._anchor(counts)]
+            tensors[operation.output] = getattr(self, "_" + operation.kind)(operation, *inputs)
+        return tensors[self.operations[-1].inputs[0]].reshape(len(counts), self.horizon)
+
+    def _array(self, operation, name):
+        return self.arrays[f"{operation.path}.{name}"]
+
+    def _requantised(self, operation, accumulator):
+        m, n = self._array(operation, "m"), self._array(operation, "n")
+        return kernels.requantise(accumulator, m, n, *self.tensors[operation.output].limits)
+
+    def _quantise(self, operation, difference):
+        return self._requantised(operation, difference[:, :, None])
+
+    def _reshape(self, operation, x):
+        return x.reshape(len(x), *self.tensors[operation.output].shape)
+
+    def _linear(self, operation, x):
+        return self._requantised(operation, kernels.linear(x, self.weight(operation), self._array(operation, "bias")))
+
+    def weight(self, operation):
+        """The unpacked weights (out, in) of a linear operation."""
+        shape = len(self._array(operation, "bias")), self.tensors[operation.inputs[0]].shape[-1]
+        return unpack(self._array(operation, "weight"), operation.attributes["weight_bits"], shape)
+
+    def _requantise(self, operation, x):
+        return self._requantised(operation, x - self.tensors[operation.inputs[0]].zero_point)
+
+    def _add(self, operation, x, y):
+        m1, m2, c, n = (self._array(operation, name) for name in ("m1", "m2", "c", "n"))
+        return kernels.add(x, y, m1, m2, c, n, *self.tensors[operation.output].limits)
+
+    def _add_position(self, operation, x):
+        bits = operation.attributes["position_bits"]
+        return self._add(operation, x, unpack(self._array(operation, "position"), bits, x.shape[1:]))
+
+    def _scores(self, operation, query, key):
+        return self._requantised(operation, kernels.scores(query, key, operation.attributes["heads"]))
+
+    def _softmax(self, operation, scores):
+        numerator, k = int(self._array(operation, "numerator")[0]), int(self._array(operation, "k")[0])
+        return kernels.softmax(scores, self._array(operation, "table"), numerator, k, self.tensors[operation.output].high)
+
+    def _context(self, operation, probabilities, value):
+        return self._requantised(operation, kernels.context(probabilities, value, operation.attributes["heads"]))
+
+    def _pool(self, operation, x):
+        return self._requantised(operation, kernels.pool(x, self.tensors[operation.inputs[0]].zero_point))
+
+    def _placeholders(self, operation, samples):
+        shape, label = self.tensors[operation.output].shape, operation.attributes["label"]
+        zeros = np.full((len(samples), shape[0] - label, shape[1]), self.tensors[operation.output].zero_point, np.int32)
+        return np.concatenate([samples[:, -label:], zeros], axis=1)
+
+    def _last_tokens(self, operation, x):
+        return x[:, -self.tensors[operation.output].shape[0] :]

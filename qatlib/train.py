@@ -1,0 +1,114 @@
+"""One training loop, for float and quantised models alike."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from qatlib import qat
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Recipe. learning_rate is the peak of a one-cycle schedule; `averaging` is the decay of the averaged weights that are kept."""
+
+    epochs: int = 30
+    batch: int = 256
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.2
+    averaging: float = 0.99
+    distil: float = 0.0  # share of a teacher's forecast in the target
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Windows as the models take them: inputs (n, context), counts minus anchor; targets (n, horizon), standardised truth minus anchor."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self):
+        return len(self.inputs)
+
+
+def batches(windows, sensor, *, subtract_last):
+    """data.Windows -> Batches, in float32."""
+    counts = torch.from_numpy(windows.counts.astype("float64"))
+    anchor = counts[:, -1:] if subtract_last else torch.tensor(float(sensor.offset))
+    targets = torch.from_numpy(windows.truth) - (anchor * sensor.resolution - sensor.mean) / sensor.std
+    return Batches((counts - anchor).float(), targets.float())
+
+
+@torch.no_grad()
+def forecast(model, inputs, *, batch=512):
+    """Standardised change from the anchor, dropout off: (n, context) -> (n, horizon)."""
+    model.eval()
+    return torch.cat([model(part) for part in inputs.split(batch)])
+
+
+def mse(model, data):
+    """Mean squared error in standardised units."""
+    return F.mse_loss(forecast(model, data.inputs), data.targets).item()
+
+
+def fit(model, train, validation, config, *, seed, teacher=None):
+    """Train in place; the model ends with the averaged weights of the epoch with the lowest validation error
+    (or as it came, if none is lower).
+
+    teacher: forecasts (n, horizon) for the training inputs, mixed into the targets by `config.distil`.
+    Returns the validation errors, from before the first epoch on, and the seconds spent in training steps.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    targets = train.targets if teacher is None else torch.lerp(train.targets, teacher, config.distil)
+    optimiser, schedule = _optimiser(model, config, steps=config.epochs * math.ceil(len(train) / config.batch))
+    state = [p.data for p in model.parameters()] + [b for b in model.buffers() if b.is_floating_point()]
+    average = [s.clone() for s in state]
+    errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state], 0.0, 0
+    for epoch in range(config.epochs):
+        if epoch >= 0.8 * config.epochs:
+            qat.freeze_choices(model)
+        began = time.perf_counter()
+        model.train()
+        for rows in torch.randperm(len(train), generator=order).split(config.batch):
+            step(model, optimiser, train.inputs[rows], targets[rows])
+            schedule.step()
+            taken += 1
+            torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
+        seconds += time.perf_counter() - began
+        _exchange(state, average)
+        errors.append(mse(model, validation))
+        if errors[-1] == min(errors):
+            best = [s.clone() for s in state]
+        _exchange(state, average)
+    torch._foreach_copy_(state, best)
+    model.eval()
+    return errors, seconds
+
+
+def step(model, optimiser, inputs, targets):
+    """One optimiser step; -> the loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss = F.mse_loss(model(inputs), targets)
+    loss.backward()
+    optimiser.step()
+    return loss
+
+
+def _optimiser(model, config, *, steps):
+    """AdamW with weight decay on the matrices, and on nothing else: not on biases, norms, positions, quantiser steps."""
+    decayed = [p for name, p in model.named_parameters() if name.endswith(".weight") and p.ndim == 2]
+    others = [p for name, p in model.named_parameters() if not (name.endswith(".weight") and p.ndim == 2)]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps, pct_start=0.1)
+    return optimiser, schedule
+
+
+def _exchange(a, b):
+    for x, y in zip(a, b, strict=True):
+        kept = x.clone()
+        x.copy_(y)
+        y.copy_(kept)

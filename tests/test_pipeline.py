@@ -1,0 +1,208 @@
+"""`python -m qatlib.pipeline` on small notebooks: what runs, what is left alone, how it fails."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from qatlib import pipeline
+
+PARAMETERS = 'profile = "quick"\ndata = "auto"\ntarget = ""\nclean = False\ncontext = 336\nhorizon = 24'
+FACTS = """import json
+from qatlib import paths
+json.dump({"data": "made-up", "sha256": "00", "seeds": [0]}, open(paths.BUILD / "facts.json", "w"))"""
+FIGURE = 'paths.FIGURES.mkdir(exist_ok=True)\n(paths.FIGURES / "figure.csv").write_text(f"{profile},{context}")'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Folder with build, figures and notebooks of its own, and a function that runs one of the notebooks."""
+    for name in (*pipeline.READERS, "qatlib_data_dir"):
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("QATLIB_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("QATLIB_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    return tmp_path
+
+
+def write(folder, *sources, parameters=PARAMETERS, name="01_trial"):
+    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def carry_out(notebook, *sources, **variables):
+    command = [sys.executable, "-m", "qatlib.pipeline", notebook, *sources]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+
+
+def executed(project, name="01_trial"):
+    return project / "build" / "notebooks" / f"{name}.ipynb"
+
+
+def test_an_unchanged_notebook_is_left_alone(project):
+    notebook = write(project, FACTS, FIGURE)
+    figure = project / "figures" / "figure.csv"
+    assert carry_out(notebook, CONTEXT="48").returncode == 0
+    assert figure.read_text() == "quick,48"
+    os.utime(notebook)
+    assert "[1/1 01_trial] unchanged (made-up" in carry_out(notebook, CONTEXT="48").stdout
+
+    figure.unlink()
+    assert "done" in carry_out(notebook, CONTEXT="48").stdout
+    assert figure.read_text() == "quick,48"
+    figure.write_text("altered")
+    assert "done" in carry_out(notebook, CONTEXT="48").stdout
+    assert "done" in carry_out(notebook, CONTEXT="49").stdout
+    assert figure.read_text() == "quick,49"
+
+
+def test_the_manifest_tells_what_was_run(project):
+    assert carry_out(write(project, FACTS), PROFILE="full", CLEAN="1").returncode == 0
+    manifest = json.loads((project / "figures" / "manifest.json").read_text())
+    expected = {"data": "made-up", "sha256": "00", "seeds": [0], "profile": "full", "parameters": {"profile": "full", "clean": True}}
+    assert manifest | expected == manifest
+    assert set(manifest) >= {"commit", "dirty", "versions", "threads"}
+    assert set(manifest["versions"]) == {"python", *pipeline.VERSIONS}
+    assert set(manifest["seconds"]) == {"01_trial"}
+
+
+def test_a_failure_names_notebook_cell_and_traceback_and_is_not_finished(project):
+    notebook = write(project, FACTS, "print('so far')", "def broken():\n    raise KeyError('lost')\n\nbroken()")
+    done = carry_out(notebook, CONTEXT="48")  # so that papermill puts a cell in
+    assert done.returncode == 1
+    assert "[1/1 01_trial] so far" in done.stdout
+    last_lines = done.stderr.splitlines()[-45:]
+    assert "FAILED in code cell 4: KeyError: 'lost'" in last_lines
+    assert any("raise KeyError('lost')" in line for line in last_lines)
+    assert last_lines[-1] == "[1/1 01_trial] not finished"
+    assert not executed(project).exists()
+    assert executed(project, "01_trial.failed").exists()
+
+    write(project, FACTS)
+    assert carry_out(notebook, CONTEXT="48").returncode == 0
+    assert executed(project).exists()
+    assert not executed(project, "01_trial.failed").exists()
+
+
+def test_a_failure_undoes_an_earlier_success(project):
+    notebook = write(project, FACTS, "import pathlib\nassert not pathlib.Path('broken').exists()")
+    assert carry_out(notebook).returncode == 0
+    (project / "broken").touch()
+    assert carry_out(notebook, CONTEXT="48").returncode == 1
+    assert carry_out(notebook).returncode == 1
+
+
+def test_a_cell_that_takes_too_long_is_stopped(project):
+    done = carry_out(write(project, "import time\ntime.sleep(60)"), QATLIB_CELL_TIMEOUT="1")
+    assert done.returncode == 1
+    assert "FAILED in code cell 2: TimeoutError: the cell took more than 1 s" in done.stderr
+    assert "time.sleep(60)" in done.stderr
+    assert not executed(project).exists()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_an_error_before_anything_runs(project):
+    done = carry_out(write(project, FACTS, parameters='profile = "quick"'), CONTEXT="48")
+    assert done.returncode == 1
+    assert "no parameter context" in done.stderr
+    assert not (project / "build" / "facts.json").exists()
+
+
+def test_a_notebook_without_facts_is_not_finished(project):
+    done = carry_out(write(project))
+    assert done.returncode == 1
+    assert "its data and seeds are unknown" in done.stderr
+    assert not executed(project).exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "advice"),
+    [
+        ("PROFILE", "fast", "choose quick or full"),
+        ("CLEAN", "yes", "choose 0 or 1"),
+        ("CONTEXT", "-1", "1 or more"),
+        ("HORIZON", "0", "1 or more"),
+        ("DATA", "missing.csv", "no such file"),
+    ],
+)
+def test_bad_parameters_are_refused(variable, text, advice):
+    with pytest.raises(pipeline.PipelineError, match=f"{variable}={text}: .*{advice}"):
+        pipeline.read_parameters({variable: text})
+
+
+def test_parameters_are_read(tmp_path, monkeypatch):
+    (tmp_path / "own.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    environ = {"PROFILE": "full", "DATA": "own.csv", "TARGET": "oil temp", "CLEAN": "0", "CONTEXT": "96", "HORIZON": ""}
+    expected = {"profile": "full", "data": str(tmp_path / "own.csv"), "target": "oil temp", "clean": False, "context": 96}
+    assert pipeline.read_parameters(environ) == expected
+
+
+def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "EXECUTED", tmp_path)
+    notebook, data = tmp_path / "01_trial.ipynb", tmp_path / "own.csv"
+    notebook.write_text("a")
+    data.write_text("1")
+    parameters = {"data": str(data)}
+    seen = {pipeline.fingerprint(notebook, parameters, ["00_before"])}
+
+    def changed():
+        before = len(seen)
+        seen.add(pipeline.fingerprint(notebook, parameters, ["00_before"]))
+        return len(seen) > before
+
+    os.utime(data)
+    assert not changed()
+    data.write_text("2")
+    assert changed()
+    notebook.write_text("b")
+    assert changed()
+    (tmp_path / "00_before.json").write_text('{"key": "of another source"}')
+    assert changed()
+
+
+def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "EXECUTED", tmp_path)
+    for name in ("01_first", "02_second", "03_third"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"outputs": {"shared.csv": "0", f"{name}.csv": "0"}}))
+    pipeline._disown("02_second", ["shared.csv"])
+    outputs = {path.stem: set(json.loads(path.read_text())["outputs"]) for path in tmp_path.glob("*.json")}
+    assert outputs == {
+        "01_first": {"01_first.csv"},
+        "02_second": {"shared.csv", "02_second.csv"},
+        "03_third": {"shared.csv", "03_third.csv"},
+    }
+
+
+def test_a_progress_bar_is_not_repeated_where_there_is_no_terminal():
+    stream = io.StringIO()
+    echo = pipeline.Echo("[x]", stream)
+    echo.write("begin\n 1/3\r 2/3")
+    echo.write("\r 3/3\nend\r\n")
+    assert stream.getvalue() == "[x] begin\n[x]  3/3\n[x] end\n"
+
+
+def test_termination_shuts_the_kernel_down(project):
+    alive = project / "alive"
+    notebook = write(project, f"import os, time\nopen({str(alive)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    process = subprocess.Popen([sys.executable, "-m", "qatlib.pipeline", notebook])
+    wait_for(lambda: alive.exists() and alive.read_text())
+    process.terminate()
+    assert process.wait(30) == 128 + 15
+    wait_for(lambda: not os.path.exists(f"/proc/{alive.read_text()}"))
+    assert not executed(project).exists()
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
