@@ -181,7 +181,7 @@ def _locate(name):
     if name != "auto":
         path = Path(name).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path.absolute()}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
+            raise FileNotFoundError(f"no data set and no file {name!r}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
         return name, path, ""
     try:
         return "etth1", fetch("etth1"), ""

@@ -1,7 +1,7 @@
 """What the notebooks run: data set, models, recipes and grids, from the parameters that every notebook has."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qatlib import models, paths, runs
 from qatlib.ptq import METHODS
@@ -15,6 +15,7 @@ RECIPES = {
     "point": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
     "decoder": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
 }
+EIGHT = QuantConfig(scheme="asymmetric")
 WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
 
 
@@ -97,9 +98,23 @@ class Experiment:
             for seed in self.seeds
         ]
 
+    def all_eight(self):
+        """The default model by PTQ (MSE), everything at 8 bit, a run a seed."""
+        return [Run(self.default_model, "ptq-mse", seed, RECIPES["patch"][0], EIGHT) for seed in self.seeds]
+
+    def one_tensor_low(self, path, kind, bits=4):
+        """The same with one tensor at `bits`: the weights or the activations of the primitive at this path."""
+        if kind == "weights":
+            low = replace(EIGHT, weight_bits=bits)
+        elif path.endswith("operand"):  # narrows a wider stream
+            low = replace(EIGHT, activation_bits=bits)
+        else:
+            low = replace(EIGHT, activation_bits=bits, residual_bits=bits, edge_bits=bits)
+        return [replace(run, exceptions=((path, low),)) for run in self.all_eight()]
+
     def qat(self):
         """Default model x schemes x widths x seeds, the other models at 8 and 4 bit; residual stream and edges at 8 bit."""
-        widths = WIDTHS if self.full else ((8, 8), (4, 4), (2, 4))
+        widths = WIDTHS if self.full else ((8, 8), (4, 4), (2, 2), (2, 4))
         schemes = SCHEMES if self.full else ("symmetric", "asymmetric")
         grid = [(self.default_model, s, w) for s in schemes for w in widths]
         others = self.other_models if self.full else self.other_models[:1]

@@ -1,16 +1,14 @@
 """The tidy frames behind figures and closing tables, made from data, run tables and models."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
-from qatlib import baselines, ptq, qat, runs, summary, train
+from qatlib import baselines, models, qat, runs, summary, train
 from qatlib.quantize import QuantConfig
 
 # Test MSE and MAE on ETTh1 `OT`, horizon 24, as published.
-INFORMER = "Zhou et al., arXiv 2012.07436, table 1"
-S4 = "Gu et al., arXiv 2111.00396, table 14"
+INFORMER = "Zhou et al., arXiv 2012.07436, univariate forecasting"
+S4 = "Gu et al., arXiv 2111.00396, univariate forecasting"
 PUBLISHED = pd.DataFrame(
     [
         ("Informer", 0.098, INFORMER),
@@ -109,31 +107,19 @@ def sizes(accuracy, model):
     return frame.reset_index().sort_values("size_bytes", ascending=False)
 
 
-def tensor_costs(experiment, *, bits=4):
-    """Change of validation MSE (%) when one tensor alone has fewer bits, the rest 8: tensor, kind, seed, change."""
-    parts = [_tensor_costs(run, experiment.source, bits) for run in experiment.floats(experiment.default_model)]
-    return pd.concat(parts)
+def tensor_costs(experiment):
+    """Change of validation MSE (%) when one tensor alone has 4 bits, the rest 8: tensor, kind, seed, change."""
+    cells = [(path, kind, run) for path, kind in tensors(experiment.default_model) for run in experiment.one_tensor_low(path, kind)]
+    table = experiment.table([run for *_, run in cells], "one tensor at 4 bits")
+    reference = experiment.table(experiment.all_eight()).set_index("seed")["mse_validation"]
+    change = 100 * (table["mse_validation"] / table["seed"].map(reference) - 1)
+    names = [path.replace("encoder.0.", "") for path, *_ in cells]
+    return pd.DataFrame({"tensor": names, "kind": [kind for _, kind, _ in cells], "seed": table["seed"], "change": change})
 
 
-def _tensor_costs(run, source, bits):
-    training, validation, _ = runs.split_batches(run.model, source)
-    model, eight = runs.float_model(run, source), QuantConfig(scheme="asymmetric")
-    inputs = training.inputs[:: max(1, len(training) // runs.CALIBRATION_WINDOWS)]
-    kinds = {
-        "weights": replace(eight, weight_bits=bits),
-        "activations": replace(eight, activation_bits=bits, residual_bits=bits, edge_bits=bits),
-    }
-    reference = train.mse(ptq.quantise(model, eight, inputs), validation)
-    frame = []
-    for path, kind in _tensors(model):
-        error = train.mse(ptq.quantise(model, eight, inputs, exceptions={path: kinds[kind]}), validation)
-        frame.append((path.replace("encoder.0.", ""), kind, run.seed, 100 * (error / reference - 1)))
-    return pd.DataFrame(frame, columns=["tensor", "kind", "seed", "change"])
-
-
-def _tensors(model):
-    """(path, kind) of every tensor with a width of its own."""
-    twin = qat.quantize_model(model, QuantConfig(activation_bits=4))
+def tensors(config):
+    """(path, kind) of every tensor of a model that has a width of its own; kind: weights or activations."""
+    twin = qat.quantize_model(models.Forecaster(config, models.Sensor(1.0, 0.0, 1.0)), QuantConfig(activation_bits=4))
     for path, module in twin.named_modules():
         if isinstance(module, qat.QuantLinear):
             yield path, "weights"

@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from qatlib.echo import Echo
 from qatlib.paths import BUILD, EMBEDDED, FIGURES, ROOT
 
 EXECUTED = BUILD / "notebooks"
@@ -28,7 +29,6 @@ KERNEL_TIMEOUT = 120  # seconds for the kernel to start, and for its output to a
 THREADS = 1  # of linear algebra: more would change the last digits from machine to machine; the cores are for whole runs
 VERSIONS = ("qatlib", "numpy", "torch", "pandas", "matplotlib", "seaborn", "papermill")
 TRACEBACK_LINES = 40  # what a screen holds; the executed copy has the rest
-REDRAW_SECONDS = 30  # between two looks at a progress bar where there is no terminal
 
 
 class PipelineError(Exception):
@@ -122,41 +122,6 @@ def is_current(name, key):
         and (EXECUTED / f"{name}.ipynb").is_file()
         and all((FIGURES / file).is_file() and _sha256(FIGURES / file) == digest for file, digest in written)
     )
-
-
-class Echo:
-    """File-like: passes the notebook's output on, each line behind a prefix. A bar that is drawn over and over (\\r) is drawn so on a
-    terminal; elsewhere it is shown now and then, and at its end."""
-
-    def __init__(self, prefix, stream):
-        self.prefix, self.stream, self.live = prefix, stream, stream.isatty()
-        self.line, self.restart, self.shown = "", False, time.monotonic()
-
-    def write(self, text):
-        for piece in re.findall(r"\r|\n|[^\r\n]+", text):
-            if piece == "\r":
-                self.restart = True
-            elif piece == "\n":
-                self._show("\n")
-                self.line, self.restart = "", False
-            else:
-                self.line, self.restart = ("" if self.restart else self.line) + piece, False
-                if self.live or time.monotonic() - self.shown > REDRAW_SECONDS:
-                    self._show("" if self.live else "\n")
-
-    def _show(self, end):
-        text = f"{self.prefix} {self.line.rstrip()}"
-        if self.live:  # what will be drawn over has to fit one line
-            text = f"\r{text if end else text[: self._columns()]}\x1b[K"
-        self.stream.write(text + end)
-        self.stream.flush()
-        self.shown = time.monotonic()
-
-    def _columns(self):
-        return os.get_terminal_size(self.stream.fileno()).columns - 1
-
-    def flush(self):
-        self.stream.flush()
 
 
 def run(notebook, parameters, key, label):

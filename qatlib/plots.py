@@ -12,23 +12,21 @@ plt.style.use(Path(__file__).with_name("qatlib.mplstyle"))
 
 PALETTE = sns.color_palette("colorblind")
 COLOURS = {
-    "float": PALETTE[7],
+    "float": PALETTE[2],
     "ptq": PALETTE[1],
     "qat": PALETTE[0],
     "baseline": "0.35",
     "published": "0.75",
-}
-METHOD_COLOURS = {
     "ptq-minmax": PALETTE[3],
     "ptq-percentile": PALETTE[4],
     "ptq-mse": PALETTE[1],
-    "ptq-adaround": PALETTE[8],
+    "ptq-adaround": PALETTE[0],
     "qat-symmetric": PALETTE[0],
-    "qat-asymmetric": PALETTE[2],
-    "qat-adaptive": PALETTE[9],
+    "qat-asymmetric": PALETTE[9],
+    "qat-adaptive": PALETTE[4],
 }
-BASELINE_NAMES = {"persistence": "persistence", "seasonal": "seasonal naive", "ridge": "ridge"}
-DASHES = {"persistence": (5, 2), "seasonal": (1, 1.5), "ridge": (6, 2, 1, 2)}
+BASELINE_NAMES = {"persistence": "persistence", "seasonal": "seasonal naive", "ridge": "ridge", "float": "float"}
+DASHES = {"persistence": (5, 2), "seasonal": (1, 1.5), "ridge": (6, 2, 1, 2), "float": (1, 0)}
 
 
 def save(ax, name, frame, dataset):
@@ -50,6 +48,11 @@ def save_table(frame, name):
     return frame
 
 
+def _colour(series):
+    """A method's colour, also where the series says more: "qat, best by validation"."""
+    return COLOURS[series.split(",")[0]]
+
+
 def _axes(ax, **size):
     return ax or plt.subplots(**size)[1]
 
@@ -57,12 +60,13 @@ def _axes(ax, **size):
 def _baseline_lines(ax, frame):
     """A line for each baseline of the default context; one that lies far off is named at the edge instead."""
     low, high = ax.get_ylim()
-    values = frame.groupby("method", sort=False)["mse"].min()
+    values = frame.groupby("method", sort=False)["mse"].mean()
     top = max(high, values.get("ridge", high) * 1.05)
     ax.set_ylim(low - 0.05 * (top - low), top)
     for method, value in values.items():
         if value <= top:
-            ax.axhline(value, color=COLOURS["baseline"], dashes=DASHES[method], lw=1.2, label=f"{BASELINE_NAMES[method]} {value:.4f}")
+            colour = COLOURS.get(method, COLOURS["baseline"])
+            ax.axhline(value, color=colour, dashes=DASHES[method], lw=1.2, label=f"{BASELINE_NAMES[method]} {value:.4f}")
         else:
             ax.plot([], [], color=COLOURS["baseline"], dashes=DASHES[method], lw=1.2, label=f"{BASELINE_NAMES[method]} {value:.4f} (above)")
 
@@ -106,23 +110,23 @@ def plot_errors(frame, ax=None):
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.set_xticks([], minor=True)
     ax.invert_yaxis()
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper right")
     return ax
 
 
 def plot_bits(frame, baselines, ax=None):
-    """Error of PTQ by bits. frame: weight_bits, method, granularity, mse, seed; baselines: method, mse."""
-    ax = _axes(ax, figsize=(7.5, 5))
+    """Error of PTQ by bits. frame: weight_bits, method, granularity, mse, seed; baselines: method (float among them), mse."""
+    ax = _axes(ax, figsize=(9, 4.6))
     order = sorted(frame["weight_bits"].unique(), reverse=True)
     for (method, granularity), part in frame.groupby(["method", "granularity"], sort=False):
         means = part.groupby("weight_bits")["mse"].mean().reindex(order)
         label = f"{method.removeprefix('ptq-')}, per {granularity}"
         style = "-o" if granularity == "channel" else "--s"
-        ax.plot(range(len(order)), means, style, color=METHOD_COLOURS[method], ms=5, label=label)
+        ax.plot(range(len(order)), means, style, color=COLOURS[method], ms=5, label=label)
     ax.set_xticks(range(len(order)), [f"{b:.0f}" for b in order])
     ax.set(xlabel="bits of weights and activations (residual stream and edges: 8)", ylabel="test MSE of the integers")
     _baseline_lines(ax, baselines)
-    ax.legend(ncols=2, fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -134,9 +138,7 @@ def plot_change(frame, baselines, ax=None):
         part = frame[frame["series"] == name].set_index("width").reindex(widths)
         x = np.arange(len(widths)) + 0.16 * (i - (len(series) - 1) / 2)
         error = np.nan_to_num([part["change"] - part["low"], part["high"] - part["change"]])
-        ax.errorbar(
-            x, part["change"], error, fmt="os^D"[i % 4], ms=6, capsize=3, color=METHOD_COLOURS.get(name, COLOURS["ptq"]), label=name
-        )
+        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], ms=6, capsize=3, color=_colour(name), label=name)
     ax.axhline(0, color=COLOURS["float"], lw=2, label="float")
     top = max(frame["high"].fillna(frame["change"]).max(), 1) * 1.08
     for row in baselines.itertuples():
@@ -153,10 +155,10 @@ def plot_change(frame, baselines, ax=None):
 def plot_tensor_cost(frame, ax=None):
     """frame: tensor, kind, change (%) over seeds; what 4 bits in that tensor alone cost."""
     order = frame.groupby("tensor")["change"].mean().sort_values(ascending=False).index
-    ax = _axes(ax, figsize=(8, 0.27 * len(order) + 1.4))
+    ax = _axes(ax, figsize=(8, 0.36 * len(order) + 1.2))
     palette = {"weights": PALETTE[0], "activations": PALETTE[1]}
-    sns.barplot(frame, y="tensor", x="change", hue="kind", order=order, palette=palette, dodge=False, errorbar=("sd", 1), ax=ax)
-    ax.set(xlabel="change of validation MSE with this tensor at 4 bits, the rest at 8 (%); whiskers: SD over seeds", ylabel="")
+    sns.barplot(frame, y="tensor", x="change", hue="kind", order=order, palette=palette, errorbar=("sd", 1), ax=ax)
+    ax.set(xlabel="change of validation MSE (%), this tensor at 4 bits, all others at 8", ylabel="")
     ax.tick_params(axis="y", labelsize=10)
     ax.legend(title="")
     return ax
@@ -172,11 +174,14 @@ def plot_agreement(frame, ax=None):
         part = frame[(frame["steps"] >= low) & (frame["steps"] <= high)].groupby("arithmetic")["share"].sum().reindex(order).fillna(0)
         ax.barh(order, 100 * part, left=left, color=shade, label=label)
         left += 100 * part.to_numpy()
-    for y, total in enumerate(left):
-        ax.text(total + 0.8, y, "every output equal" if total == 0 else f"{total:.2f} %", va="center", fontsize=10)
-    ax.set(xlabel="outputs that differ from the integer model (%)", xlim=(0, max(100 if left.max() > 60 else left.max() * 1.4, 1)))
+    errors = frame.groupby("arithmetic")["mse"].first().reindex(order)
+    for y, (total, mse) in enumerate(zip(left, errors, strict=True)):
+        text = "every output equal" if total == 0 else f"{total:.2g} %"
+        ax.text(total + 1, y, f"{text}, test MSE {mse:.4f}", va="center", fontsize=10)
+    ax.set(xlabel="outputs that differ from the integer model (%)", xlim=(0, max(left.max() * 1.45, 1)))
+    ax.set_xticks([t for t in ax.get_xticks() if t <= 100])
     ax.invert_yaxis()
-    ax.legend(title="difference", loc="lower right")
+    ax.legend(title="difference", loc="upper right")
     return ax
 
 
@@ -184,7 +189,7 @@ def plot_size(frame, baselines, ax=None):
     """Size against error. frame: series, size_bytes, mse, width; baselines: method, mse, size_bytes."""
     ax = _axes(ax, figsize=(7.5, 4.8))
     for i, (name, part) in enumerate(frame.groupby("series", sort=False)):
-        colour = COLOURS["float"] if name == "float" else METHOD_COLOURS.get(name, COLOURS["ptq"])
+        colour = _colour(name)
         ax.plot(part["size_bytes"] / 1000, part["mse"], "osD^"[i % 4], ls="-" if len(part) > 1 else "", color=colour, label=name, alpha=0.9)
         if name.startswith("qat"):
             for row in part.itertuples():

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -55,7 +56,10 @@ def _load(source):
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the table. `recipe` trains the float model; `qat_recipe` goes on from it when the method is a `qat-` one."""
+    """One row of the table. `recipe` trains the float model; `qat_recipe` goes on from it when the method is a `qat-` one.
+
+    exceptions: (path of a primitive, its own QuantConfig) pairs, for mixed widths.
+    """
 
     model: models.ModelConfig
     method: str
@@ -63,6 +67,7 @@ class Run:
     recipe: train.TrainConfig | None = None
     quantization: QuantConfig | None = None
     qat_recipe: train.TrainConfig | None = None
+    exceptions: tuple[tuple[str, QuantConfig], ...] = ()
 
     @property
     def parent(self):
@@ -143,6 +148,7 @@ def _compute(stages, source, workers, name):
 
 
 def _start_worker():
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     sys.stdout = open(os.devnull, "w")  # what the data have to say, the parent has said
 
@@ -166,6 +172,11 @@ def execute(run, source):
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 @lru_cache(maxsize=4)
@@ -236,7 +247,7 @@ def float_model(run, source):
 
 def quantised_model(run, source):
     """The calibrated or QAT-trained model of a quantised run, computed first if need be."""
-    model = qat.quantize_model(float_model(run, source), run.quantization)
+    model = qat.quantize_model(float_model(run, source), run.quantization, exceptions=dict(run.exceptions))
     model.load_state_dict(load_file(execute(run, source) / "quantised.safetensors"))
     return model.eval()
 
@@ -249,10 +260,10 @@ def integer_model(run, source):
 def _train_quantised(run, source):
     """-> calibrated or QAT-trained model, seconds."""
     training, validation, _ = split_batches(run.model, source)
-    model, method = float_model(run, source), run.method.removeprefix("ptq-")
+    model, method = float_model(run, source), run.method.removeprefix("ptq-") if run.qat_recipe is None else "mse"
     calibration = training.inputs[:: max(1, len(training) // CALIBRATION_WINDOWS)]
     began = time.perf_counter()
-    quantised = ptq.quantise(model, run.quantization, calibration, method if run.qat_recipe is None else "mse")
+    quantised = ptq.quantise(model, run.quantization, calibration, method, exceptions=dict(run.exceptions))
     if run.qat_recipe is None:
         return quantised, time.perf_counter() - began
     teacher = train.forecast(model, training.inputs)

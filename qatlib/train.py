@@ -63,7 +63,7 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     targets = train.targets if teacher is None else torch.lerp(train.targets, teacher, config.distil)
-    optimiser, schedule = _optimiser(model, config, steps=config.epochs * math.ceil(len(train) / config.batch))
+    adam, schedule = optimiser(model, config, steps=config.epochs * math.ceil(len(train) / config.batch))
     state = [p.data for p in model.parameters()] + [b for b in model.buffers() if b.is_floating_point()]
     average = [s.clone() for s in state]
     errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state], 0.0, 0
@@ -73,7 +73,7 @@ def fit(model, train, validation, config, *, seed, teacher=None):
         began = time.perf_counter()
         model.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
-            step(model, optimiser, train.inputs[rows], targets[rows])
+            step(model, adam, train.inputs[rows], targets[rows])
             schedule.step()
             taken += 1
             torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
@@ -97,14 +97,14 @@ def step(model, optimiser, inputs, targets):
     return loss
 
 
-def _optimiser(model, config, *, steps):
-    """AdamW with weight decay on the matrices, and on nothing else: not on biases, norms, positions, quantiser steps."""
+def optimiser(model, config, *, steps):
+    """AdamW, and its one-cycle schedule; weight decay on the matrices only: not on biases, norms, positions, quantiser steps."""
     decayed = [p for name, p in model.named_parameters() if name.endswith(".weight") and p.ndim == 2]
     others = [p for name, p in model.named_parameters() if not (name.endswith(".weight") and p.ndim == 2)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps, pct_start=0.1)
-    return optimiser, schedule
+    adam = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, config.learning_rate, total_steps=steps, pct_start=0.1)
+    return adam, schedule
 
 
 def _exchange(a, b):

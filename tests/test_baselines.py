@@ -24,16 +24,6 @@ def series(values, *, step="1h"):
     )
 
 
-@pytest.fixture(scope="module")
-def etth1():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "TIMEOUT", 3)
-        try:
-            return data.load("etth1")
-        except data.Unavailable as reason:
-            pytest.skip(str(reason))
-
-
 @pytest.fixture
 def ramp():
     return series(np.arange(200) * 0.5)

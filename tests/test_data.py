@@ -9,16 +9,6 @@ from qatlib import data
 HOUR = np.timedelta64(3600, "s")
 
 
-@pytest.fixture(scope="module")
-def etth1():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "TIMEOUT", 3)
-        try:
-            return data.load("etth1")
-        except data.Unavailable as reason:
-            pytest.skip(str(reason))
-
-
 @pytest.fixture
 def no_network(monkeypatch):
     """Neither a folder, nor a cache, nor a network."""

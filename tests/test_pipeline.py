@@ -1,6 +1,5 @@
 """`python -m qatlib.pipeline` on small notebooks: what runs, what is left alone, how it fails."""
 
-import io
 import json
 import os
 import subprocess
@@ -180,14 +179,6 @@ def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
         "02_second": {"shared.csv", "02_second.csv"},
         "03_third": {"shared.csv", "03_third.csv"},
     }
-
-
-def test_a_progress_bar_is_not_repeated_where_there_is_no_terminal():
-    stream = io.StringIO()
-    echo = pipeline.Echo("[x]", stream)
-    echo.write("begin\n 1/3\r 2/3")
-    echo.write("\r 3/3\nend\r\n")
-    assert stream.getvalue() == "[x] begin\n[x]  3/3\n[x] end\n"
 
 
 def test_termination_shuts_the_kernel_down(project):

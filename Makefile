@@ -1,0 +1,83 @@
+# `make help` tells what there is. Every target makes .venv first where it is missing or stale; nothing is installed outside of it.
+
+PYTHON = python3
+PROFILE = full
+DATA = auto
+TARGET =
+CLEAN =
+CONTEXT =
+HORIZON =
+export PROFILE DATA TARGET CLEAN CONTEXT HORIZON
+
+define HELP
+make figures   run the notebooks and write every figure, table and number to paper_figures/
+make test      run the tests
+make lab       open the notebooks in JupyterLab
+make bench     print accuracy and timings beside what they should be
+make clean     remove build/ (executed notebooks, cached runs) and caches; .venv and paper_figures/ stay
+
+Variables of make figures, as in `make figures PROFILE=quick`:
+  PROFILE=full     full: 5 seeds and the whole grid; quick: 1 seed and a small grid
+  DATA=auto        etth1, etth2, jfk-weather, or a CSV file; auto: etth1 where it can be had, else jfk-weather
+  TARGET=column    the CSV's column to forecast
+  CLEAN=1          repair the CSV first, and report what was changed
+  CONTEXT=336      samples the model looks at
+  HORIZON=24       samples it forecasts
+Variable of every target:
+  PYTHON=python3   Python 3.11 or 3.12 to make .venv with
+endef
+
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON,$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error unknown variable $(UNKNOWN): see make help)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help figures test lab bench clean FORCE
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # one notebook uses every core
+.SUFFIXES:
+
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+EXECUTED := $(NOTEBOOKS:notebooks/%=build/notebooks/%)
+
+# The name holds what .venv was made from, and where: another lock or another folder, another .venv.
+VENV := .venv/made-from-$(shell { cat requirements.lock pyproject.toml; pwd; } | cksum | tr ' ' -)
+
+help:
+	$(info $(HELP))@:
+
+figures: $(EXECUTED)
+
+# Times say little here (git and editors change them, and a figure may be deleted), so every notebook is looked at, and qatlib.pipeline
+# compares contents: of these prerequisites, the data, the parameters, and the files that the notebook wrote.
+build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock $(wildcard qatlib/*.* qatlib/*/*.*) FORCE | $(VENV)
+	@.venv/bin/python -m qatlib.pipeline $< $(basename $(notdir $(filter build/notebooks/%,$^)))
+
+# They start from the float models of notebook 02.
+$(filter build/notebooks/03% build/notebooks/04% build/notebooks/05%,$(EXECUTED)): $(filter build/notebooks/02%,$(EXECUTED))
+
+test: | $(VENV)
+	.venv/bin/python -m pytest
+
+lab: | $(VENV)
+	.venv/bin/python -m jupyterlab notebooks/00_start_here.ipynb
+
+bench: | $(VENV)
+	.venv/bin/python -m qatlib.bench
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache
+	find qatlib tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo >&2 \
+	"$(PYTHON) is not Python 3.11 or 3.12, which the pinned packages need (pynq has none newer). Install one and give it: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo >&2 \
+	"$(PYTHON) cannot make virtual environments. Install its venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,90 @@
+"""`make bench`: what the project promises beside what it does. Accuracy from the committed tables of a full run; timings measured now."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import torch
+
+from qatlib import models, paths, ptq, summary, train
+from qatlib.quantize import QuantConfig
+
+DEFAULT = "patch-c336-d16"
+COLUMNS = ["what", "at least", "aim", "got"]
+
+
+def accuracy_rows(table):
+    """Rows on ETTh1, mean over seeds, the scheme at each width chosen by validation error."""
+    floats = table[(table["method"] == "float") & (table["model"] == DEFAULT)]
+    qat = table[table["method"].str.startswith("qat-")]
+    best = summary.chosen(qat[qat["model"] == DEFAULT], summary.WIDTHS, ["method"])
+    changes = summary.paired_change(summary.with_labels(best), floats, ["method", "width"]).set_index("width")
+    spread = "{:+.2f} % ({:+.2f} to {:+.2f}), {}".format
+    rows = [("float default model, test MSE", "<= 0.0262", "0.0256", f"{floats['mse'].mean():.5f}")]
+    for width, bar, aim in (("W8A8", "<= +0.5 %", "0"), ("W4A4", "<= +2 %", "0")):
+        row = changes.loc[width]
+        rows.append((f"QAT {width} against float, integers", bar, aim, spread(row.change, row.low, row.high, row.method)))
+    rows.append(("QAT W2A4, integers, test MSE", "<= 0.0272", "0.0262", f"{changes.loc['W2A4'].mse:.5f}, {changes.loc['W2A4'].method}"))
+    rows.append(
+        ("outputs equal, QAT evaluation and integers", "100 %", "", f"{100 * qat['equal_outputs'].min():g} % in each of {len(qat)} runs")
+    )
+    for (model, bits), part in qat[qat["model"].str.startswith("point")].groupby(["model", "weight_bits"]):
+        mse = part[["mse_integer", "mse"]].mean()
+        rows.append((f"{model}, {bits:.0f} bit, integers / fake-quantised", "equal", "", f"{mse.iloc[0]:.5f} / {mse.iloc[1]:.5f}"))
+    return rows
+
+
+def step_seconds(*, rounds=60, batch=256):
+    """Median seconds of one training step, default model in float and its 4-bit QAT twin in turns; one thread, no dropout in either."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = models.patch_config(dropout=0.0)
+    inputs = torch.randint(-2000, 2000, (batch, config.context)).float()
+    targets = torch.randn(batch, config.horizon)
+    model = models.Forecaster(config, models.Sensor(0.002, 17.0, 9.0))
+    twin = ptq.quantise(model, QuantConfig(4, 4), inputs)
+    recipe, times = train.TrainConfig(), ([], [])
+    pairs = [(m.train(), train.optimiser(m, recipe, steps=1000)[0]) for m in (model, twin)]
+    for _ in range(rounds):
+        for (network, optimiser), seconds in zip(pairs, times, strict=True):
+            began = time.perf_counter()
+            train.step(network, optimiser, inputs, targets)
+            seconds.append(time.perf_counter() - began)
+    return [statistics.median(seconds[10:]) for seconds in times]
+
+
+def _timed(*command):
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=paths.ROOT, timeout=3600)
+    return time.perf_counter() - began
+
+
+def main():
+    """Print the table; exit with a sentence where the committed results are not those of a full run on ETTh1."""
+    manifest = json.loads((paths.FIGURES / "manifest.json").read_text())
+    rows = []
+    if (manifest["profile"], manifest["data"]) == ("full", "etth1"):
+        rows += accuracy_rows(pd.read_csv(paths.TABLES / "accuracy.csv"))
+    else:
+        print(f"paper_figures/ holds a {manifest['profile']} run on {manifest['data']}: no accuracy rows (make figures, on ETTh1)")
+    bars = {"full": ("<= 20 min", "10 min"), "quick": ("<= 3 min", "2 min")}[manifest["profile"]]
+    seconds = sum(manifest["seconds"].values())
+    rows.append((f"make figures PROFILE={manifest['profile']}, as it ran", *bars, f"{seconds / 60:.1f} min"))
+    float_step, qat_step = step_seconds()
+    got = f"{qat_step / float_step:.2f} x ({1000 * qat_step:.1f} / {1000 * float_step:.1f} ms)"
+    rows.append(("one QAT step against one float step", "<= 2.5 x", "1.2 x", got))
+    make = shutil.which("make")
+    if make and "--all" in sys.argv:
+        figures = (make, "figures", f"PROFILE={manifest['profile']}", f"DATA={manifest['data']}")
+        _timed(*figures)
+        rows.append(("second make figures, nothing changed", "<= 5 s", "1 s", f"{_timed(*figures):.1f} s"))
+        rows.append(("make test", "<= 5 min", "3 min", f"{_timed(make, 'test') / 60:.1f} min"))
+    print(pd.DataFrame(rows, columns=COLUMNS).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
