@@ -22,7 +22,7 @@ class _RealSoftmax:
     """The softmax without table and reciprocal, its result rounded to steps."""
 
     @staticmethod
-    def apply(scores, score_step, step, table, numerator, k, high):
+    def apply(scores, score_step, step, numerator, k, high):
         return torch.floor((scores * score_step).softmax(-1) / step + 0.5).clamp(max=high)
 
 

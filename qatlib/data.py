@@ -203,6 +203,7 @@ def fetch(name):
     if not source.published:
         return _verified(EMBEDDED / source.file, source)
     cache = pooch.os_cache("qatlib")
+    pooch.get_logger().setLevel("WARNING")
     try:
         download = pooch.HTTPDownloader(timeout=TIMEOUT)
         return Path(pooch.retrieve(ETT_URL + source.file, f"sha256:{source.sha256}", source.file, cache, downloader=download))

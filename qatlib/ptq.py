@@ -114,7 +114,7 @@ def asymmetric_steps(x, bits, method):
     return step[best : best + 1], zero[best : best + 1]
 
 
-def adaround(quantised, model, differences, *, steps=300, learning_rate=0.02, weight=0.02):
+def adaround(quantised, model, differences, *, steps=100, learning_rate=0.05, weight=0.02):
     """Learn for each linear layer, in order, which weights to round up, so that its output on quantised inputs stays the float one."""
     twins = dict(quantised.named_modules())
     for name, module in model.named_modules():

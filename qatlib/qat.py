@@ -242,24 +242,24 @@ class QuantScores(nn.Module):
 
 
 class _IntegerSoftmax(torch.autograd.Function):
-    """The softmax of `kernels`, with the gradient of the real one."""
+    """The softmax of `kernels`, with the gradient of the real one. The table's entries are computed: a test holds them to the table."""
 
     @staticmethod
-    def forward(ctx, scores, score_step, step, table, numerator, k, high):
-        t = table[(scores.amax(-1, keepdim=True) - scores).long()]
+    def forward(ctx, scores, score_step, step, numerator, k, high):
+        t = (scores - scores.amax(-1, keepdim=True)).mul_(score_step).exp_().mul_(255).add_(0.5).floor_()
         total = t.sum(-1, keepdim=True)
         reciprocal = torch.floor(numerator / total)
-        rounded = torch.floor(t * (reciprocal * 2.0**-k) + 0.5)
-        ctx.save_for_backward(t / total, rounded <= high, score_step, step)
+        rounded = (t * (reciprocal * 2.0**-k)).add_(0.5).floor_()
+        ctx.save_for_backward(t.div_(total), rounded, score_step, step)
+        ctx.high = high
         return rounded.clamp(max=high)
 
     @staticmethod
     def backward(ctx, gradient):
-        p, inside, score_step, step = ctx.saved_tensors
-        weighted = gradient * inside * p  # d code / d p = 1 / step
-        d_step = -weighted.sum() / step.square()
-        d_scores = (weighted - p * weighted.sum(-1, keepdim=True)) * (score_step / step)
-        return d_scores, None, d_step, None, None, None, None
+        p, rounded, score_step, step = ctx.saved_tensors
+        weighted = torch.ops.aten.hardtanh_backward(gradient, rounded, -1, ctx.high + 1) * p  # d code / d p = 1 / step
+        total = weighted.sum(-1, keepdim=True)
+        return weighted.addcmul_(p, total, value=-1).mul_(score_step / step), None, -total.sum() / step.square(), None, None, None
 
 
 class QuantSoftmax(nn.Module):
@@ -274,14 +274,13 @@ class QuantSoftmax(nn.Module):
         return new
 
     def forward(self, scores):
-        exponent, step = -int(torch.log2(scores.step)), self.quantizer.step()
-        table = kernels.softmax_table(exponent)
+        step = self.quantizer.step()
         numerator, k = kernels.softmax_constants(float(step.detach()))
-        real_table = torch.from_numpy(table).to(scores.values.dtype)
-        values = _IntegerSoftmax.apply(scores.values, scores.step, step, real_table, numerator, k, self.quantizer.code_high)
+        values = _IntegerSoftmax.apply(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
         codes = Codes(values, step)
         if scores.graph is None:
             return codes
+        table = kernels.softmax_table(-int(torch.log2(scores.step)))
         arrays = {"table": table, "numerator": np.array([numerator], np.uint32), "k": np.array([k], np.uint8)}
         return scores.graph.record("softmax", self.path, [scores], codes, described(values, self.quantizer), arrays)
 

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class DataSource:
 
     def load(self):
         return _load(self)
+
+    def resolved(self):
+        """The same without `auto`, so that no worker looks for what this process has found or not found."""
+        return replace(self, name=self.load().name) if self.name == "auto" else self
 
 
 @lru_cache(maxsize=4)
@@ -132,7 +136,7 @@ def _compute(stages, source, workers, name):
     bar = tqdm(total=sum(map(len, stages)), desc=name, unit="run", file=sys.stdout, mininterval=1, dynamic_ncols=True)
     try:
         for stage in stages:
-            waiting = {pool.submit(execute, run, source): run for run in stage}
+            waiting = {pool.submit(execute, run, source.resolved()): run for run in stage}
             for future in as_completed(waiting):
                 future.result()
                 bar.set_postfix_str(waiting[future].label, refresh=False)

@@ -83,7 +83,7 @@ def quantised(batches):
     """(float model, QuantConfig) -> its quantised model on MSE steps."""
 
     def make(model, config=QuantConfig(), method="mse", **more):
-        return ptq.quantise(model, config, batches(model.config)[0].inputs[:200], method, **more)
+        return ptq.quantise(model, config, batches(model.config)[0].inputs[::8], method, **more)
 
     return make
 
@@ -92,15 +92,15 @@ def quantised(batches):
 def extreme_counts(dataset):
     """context -> int16 windows: real ones, random ones over the whole range, constants, alternations, ramps, single spikes."""
 
-    def make(context, real=24):
+    def make(context, real=12):
         rng, low, high = np.random.default_rng(context), -(1 << 15), (1 << 15) - 1
         odd = np.arange(context) % 2 == 1
         spike = np.arange(context) == context // 2
         shaped = [np.full(context, v) for v in (low, -1, 0, 1, high)]
         shaped += [np.where(odd, low, high), np.where(odd, high, low), np.where(odd, 20000, 20001)]
         shaped += [np.linspace(low, high, context), np.linspace(high, low, context), np.where(spike, high, 20000), np.where(spike, low, 0)]
-        windows = [dataset.windows("test", context, 6).counts[:real], rng.integers(low, high + 1, (16, context)), np.array(shaped)]
-        windows.append(20000 + rng.integers(-300, 300, (16, context)).cumsum(1) // 4)
+        windows = [dataset.windows("test", context, 6).counts[:real], rng.integers(low, high + 1, (8, context)), np.array(shaped)]
+        windows.append(20000 + rng.integers(-300, 300, (8, context)).cumsum(1) // 4)
         return np.concatenate(windows).astype(np.int16)
 
     return make

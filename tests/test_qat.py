@@ -11,13 +11,14 @@ from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 
 # widths of weights, activations, residual stream, edges
 WIDTHS = [(8, 8, 8, 8), (7, 6, 8, 8), (4, 4, 8, 8), (2, 4, 4, 8), (3, 3, 4, 4), (2, 2, 2, 2), (5, 8, 4, 3)]
-LAYERS_HEADS = [(1, 1), (2, 2), (1, 4), (3, 2)]
+LAYERS_HEADS = [(1, 1), (2, 2), (1, 4)]
 GRID = [
-    (family, scheme, widths, GRANULARITIES[(i + j) % 2], *LAYERS_HEADS[(i + j + k) % 4])
+    (family, scheme, widths, GRANULARITIES[(i + j + k) % 2], *LAYERS_HEADS[(i + j + k) % 3])
     for i, family in enumerate(models.FAMILIES)
     for j, scheme in enumerate(SCHEMES)
     for k, widths in enumerate(WIDTHS)
-]
+    if k in (0, 2) or (i + j + k) % 2  # every family and scheme at 8 and 4 bit, the other widths in turn
+] + [("patch", "adaptive", WIDTHS[3], "channel", 3, 2)]
 
 
 def few_steps(model, data, *, epochs=1, learning_rate=1e-2, batch=64):
@@ -29,11 +30,14 @@ def few_steps(model, data, *, epochs=1, learning_rate=1e-2, batch=64):
 def trained(model, config, batches, **more):
     """Calibrated and trained for real steps that move weights, steps and zero points; the last weights are kept."""
     training = batches(model.config)[0]
-    twin = ptq.quantise(model, config, training.inputs[:200], **more)
+    twin = ptq.quantise(model, config, training.inputs[::8], **more)
+    before = {name: p.detach().clone() for name, p in twin.named_parameters()}
     optimiser = torch.optim.Adam(twin.parameters(), lr=1e-2)
-    twin.train()
-    for rows in torch.arange(len(training)).split(128):
-        train.step(twin, optimiser, training.inputs[rows], training.targets[rows])
+    for rows in torch.arange(240).split(60):
+        train.step(twin.train(), optimiser, training.inputs[rows], training.targets[rows])
+    moved = {name.rpartition(".")[2] for name, p in twin.named_parameters() if not torch.equal(p, before[name])}
+    assert {"weight", "bias", "position", "gain", "offset"} <= moved and moved & {"log_step", "log_step_asymmetric"}
+    assert config.scheme != "asymmetric" or "zero" in moved
     return twin.eval()
 
 
@@ -49,8 +53,6 @@ def test_evaluation_equals_integers(
 ):
     model = float_model(family, layers=layers, heads=heads)
     twin = trained(model, QuantConfig(*widths, scheme=scheme, granularity=granularity), batches)
-    before = dict(ptq.quantise(model, QuantConfig(*widths, scheme=scheme), batches(model.config)[0].inputs[:50]).named_parameters())
-    assert any(not torch.equal(p, before[name]) for name, p in twin.named_parameters() if "log_step" in name)
     assert_equal(both_codes(twin, extreme_counts(model.config.context)))
 
 
@@ -79,8 +81,10 @@ def test_long_windows_of_the_published_shape(float_model, quantised, both_codes,
     assert rows.shape[1] == window and (rows.sum(1) > 0).all()
 
 
-@pytest.mark.parametrize("family", models.FAMILIES)
-@pytest.mark.parametrize("method", ptq.METHODS)
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [("patch", "minmax"), ("point", "minmax"), ("decoder", "percentile"), ("point", "percentile"), ("patch", "adaround")],
+)
 def test_ptq_models_equal_their_integers(float_model, quantised, both_codes, extreme_counts, family, method):
     twin = quantised(float_model(family), QuantConfig(4, 5, 6, 7, "adaptive"), method)
     assert_equal(both_codes(twin, extreme_counts(twin.config.context)))
@@ -116,7 +120,8 @@ def test_an_exception_for_no_layer_is_an_error(float_model):
 def test_every_primitive_is_swapped(float_model):
     for family in models.FAMILIES:
         twin = qat.quantize_model(float_model(family), QuantConfig(4, 4, 8, 8))
-        assert [name for name, module in twin.named_modules() if type(module) in qat.TWINS] == []
+        left = [name for name, module in twin.named_modules() if type(module) in qat.TWINS]
+        assert all(isinstance(twin.get_submodule(name.rpartition(".")[0]), qat.QuantRearrange) for name in left)  # these move codes
         assert not {type(m) for m in twin.modules()} & {torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.Dropout}
 
 
@@ -151,7 +156,10 @@ def test_output_codes_do_not_depend_on_the_batch(float_model, quantised, extreme
 @pytest.mark.parametrize("scheme", ["symmetric", "asymmetric"])
 def test_biases_are_at_the_accumulators_scale_with_the_zero_point_folded_in(float_model, quantised, scheme):
     """Bias in steps of input step * weight step, whatever the widths, minus zero point times the row's weights."""
-    twin = quantised(float_model("patch"), QuantConfig(4, 4, 4, 8, scheme)).double()
+    model = copy.deepcopy(float_model("patch"))
+    with torch.no_grad():
+        model.encoder[0].norm_attention.bias.add_(1)
+    twin = quantised(model, QuantConfig(4, 4, 4, 8, scheme)).double()
     program, layer = qat.export(twin), twin.encoder[0].feed_forward.widen
     operation = next(o for o in program.operations if o.path == "encoder.0.feed_forward.widen")
     x_step = twin.encoder[0].norm_attention.quantizer.step()  # residual and operands are 4 bit: nothing between
@@ -259,9 +267,10 @@ def test_every_parameter_in_use_learns(float_model, batches, family, scheme):
     """Weights, biases, positions, steps and zero points receive gradients; of an adaptive tensor the chosen scheme does."""
     model = float_model(family, layers=2)
     data = batches(model.config)[0]
-    twin = ptq.quantise(model, QuantConfig(3, 3, 4, 4, scheme), data.inputs[:200]).train()
+    twin = ptq.quantise(model, QuantConfig(3, 3, 4, 4, scheme), data.inputs[:60]).train()
+    twin(data.inputs[:60])  # the first batch may change choices
     torch.nn.functional.mse_loss(twin(data.inputs[:256]), data.targets[:256]).backward()
-    unused = set()
+    unused = {f"operand.quantizer.{p}" for p in ("log_step", "log_step_asymmetric", "zero")} if family == "point" else set()
     for name, module in twin.named_modules():
         if isinstance(module, quantize.ActivationQuantizer) and module.scheme != "symmetric":
             names = ("log_step",) if module.is_asymmetric() else ("log_step_asymmetric", "zero")
@@ -302,12 +311,9 @@ def test_training_improves_on_post_training_quantisation(float_model, batches):
 
 
 def test_training_sees_what_evaluation_gives(float_model, quantised, batches):
-    """Without dropout, the float32 forward pass of training and the float64 evaluation give the same codes but for rare ties."""
+    """Quantised models have no dropout: the float32 forward pass of training and the float64 evaluation give the same codes but for rare ties."""
     model = float_model("patch")
     twin, inputs = quantised(model, QuantConfig(4, 4)), batches(model.config)[1].inputs
-    for module in twin.modules():
-        if isinstance(module, qat.QuantDropout):
-            module.p = 0
     codes = torch.floor(twin.train()(inputs) / twin.head.quantizer.step() + 0.5).int().numpy()
     assert (codes == qat.output_codes(twin, inputs)).mean() > 0.99
 

@@ -1,0 +1,302 @@
+"""The run cache: what is computed once, what makes a run another one, and what a kill leaves behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from qatlib import baselines, data, models, paths, qat, runs
+from qatlib.quantize import QuantConfig
+from qatlib.runs import DataSource, Run
+from qatlib.train import TrainConfig
+
+MODEL = models.ModelConfig("patch", context=24, horizon=4, patch=8, d_model=4, heads=2, dropout=0.0)
+FLOAT = TrainConfig(epochs=1, batch=64, averaging=0.5)
+GRID = [
+    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), FLOAT),
+    Run(MODEL, "persistence"),
+    Run(MODEL, "float", 1, FLOAT),
+    Run(MODEL, "ptq-minmax", 1, FLOAT, QuantConfig(8, 8, granularity="tensor")),
+    Run(MODEL, "ridge"),
+    Run(MODEL, "seasonal"),
+    Run(MODEL, "float", 0, FLOAT),
+    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), FLOAT),
+]
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """An empty build folder, for this process and for its workers."""
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    monkeypatch.setenv("QATLIB_BUILD", str(tmp_path / "build"))
+    return tmp_path / "build"
+
+
+@pytest.fixture
+def source(sensor_csv):
+    return DataSource(str(sensor_csv), "value")
+
+
+@pytest.fixture(scope="module")
+def collected(sensor_csv, tmp_path_factory):
+    """(table of the grid, the build folder it left)"""
+    build = tmp_path_factory.mktemp("collected")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "BUILD", build)
+        patch.setenv("QATLIB_BUILD", str(build))
+        table = runs.collect(GRID, DataSource(str(sensor_csv), "value"), workers=1, name="grid")
+    return table, build
+
+
+@pytest.fixture
+def filled(build, collected):
+    """The build folder with the grid already in it."""
+    shutil.copytree(collected[1], build)
+    return build
+
+
+def finished(build):
+    """{key: bytes of its row}, of all that counts as finished."""
+    return {path.parent.name: path.read_bytes() for path in (build / "runs").glob("[!.]*/row.json")}
+
+
+# -- the table
+
+
+def test_a_row_for_each_run_in_order(collected):
+    table = collected[0]
+    assert list(table.columns) == runs.COLUMNS and len(table) == len(GRID)
+    assert table["method"].tolist() == [run.method for run in GRID] and table["seed"].tolist() == [run.seed for run in GRID]
+    assert (table["dataset"] == "sensor").all() and (table["model"] == "patch-c24-d4").all()
+    assert table.loc[0].equals(table.loc[7])
+    assert table.loc[3, ["granularity", "weight_bits", "edge_bits"]].tolist() == ["tensor", 8, 8]
+    assert table.loc[[1, 2, 4, 5, 6], ["weight_bits", "mse_integer", "equal_outputs"]].isna().all(axis=None)
+
+
+def test_what_a_row_says(collected, source, dataset):
+    table = collected[0]
+    assert (table[["mse", "mae", "mse_validation"]] > 0).all(axis=None)
+    windows = dataset.windows("test", 24, 4)
+    assert table.loc[1, "mse"] == baselines.mse(baselines.persistence(windows, dataset), windows.truth)
+    quantised = table.loc[[0, 3]]
+    assert (quantised["equal_outputs"] == 1).all() and (quantised["max_step_difference"] == 0).all()
+    np.testing.assert_allclose(quantised["mse_integer"], quantised["mse"], rtol=1e-2)
+    n_params = sum(p.numel() for p in models.Forecaster(MODEL, runs.sensor_of(dataset)).parameters())
+    assert (table.loc[[0, 2, 3, 6], "n_params"] == n_params).all() and table.loc[2, "size_bytes"] == 4 * n_params
+    assert (quantised["size_bytes"] < 4 * n_params).all() and (table.loc[[0, 2, 3, 6], "train_seconds"] > 0).all()
+
+
+def test_the_integers_of_a_row(filled, source, dataset):
+    """Errors of a row are those of its stored integer model, and its stored quantised model gives the same outputs."""
+    run = GRID[0]
+    model, integers = runs.quantised_model(run, source), runs.integer_model(run, source)
+    windows = dataset.windows("test", 24, 4)
+    forecast = dataset.standardise(integers.forward(windows.counts) * dataset.resolution)
+    row = runs.row(run, dataset)
+    assert row["mse_integer"] == baselines.mse(forecast, windows.truth) and row["size_bytes"] == integers.size_bytes
+    differences = windows.counts.astype(np.int64) - windows.counts[:, -1:]
+    codes = integers.output_codes(windows.counts) - integers.tensors["head"].zero_point
+    np.testing.assert_array_equal(qat.output_codes(model, differences), codes)
+
+
+def test_the_float_parent_is_shared(filled, source):
+    """The float run of seed 0 was computed once, and is what the quantised run started from."""
+    assert len(finished(filled)) == len(set(GRID)) == 7
+    dataset = source.load()
+    stored = load_file(runs.folder(GRID[6], dataset) / "float.safetensors")
+    model = runs.float_model(GRID[0], source)
+    assert GRID[0].parent == GRID[6] and all((stored[name] == value).all() for name, value in model.state_dict().items())
+
+
+# -- the cache
+
+
+def test_a_finished_run_is_read_not_computed(filled, source, monkeypatch):
+    """Collected again, nothing is started, and what the stored row says is what the table says."""
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
+    path = runs.folder(GRID[4], source.load()) / "row.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mse": 123.0}))
+    table = runs.collect(GRID, source)
+    assert table.loc[4, "mse"] == 123.0 and table.loc[1, "mse"] != 123.0
+
+
+def test_finished_children_need_no_parent(filled, source, monkeypatch):
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
+    shutil.rmtree(runs.folder(GRID[6], source.load()))
+    assert len(runs.collect(GRID[:1], source)) == 1
+
+
+CHANGES = [
+    {"seed": 7},
+    {"method": "qat-symmetric"},
+    {"model": replace(MODEL, layers=2)},
+    {"model": replace(MODEL, dropout=0.3)},
+    {"recipe": replace(FLOAT, epochs=2)},
+    {"qat_recipe": replace(FLOAT, learning_rate=1e-4)},
+    {"qat_recipe": None},
+    {"quantization": QuantConfig(4, 4, scheme="symmetric")},
+    {"quantization": QuantConfig(4, 3, scheme="adaptive")},
+    {"exceptions": (("head", QuantConfig(8, 8)),)},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: str(*change))
+def test_another_config_is_another_run(dataset, change):
+    assert runs.folder(replace(GRID[0], **change), dataset) != runs.folder(GRID[0], dataset)
+
+
+def test_an_equal_config_is_the_same_run(dataset):
+    again = Run(replace(MODEL), "qat-adaptive", 0, replace(FLOAT), QuantConfig(4, 4, scheme="adaptive"), replace(FLOAT))
+    assert runs.folder(again, dataset) == runs.folder(GRID[0], dataset)
+
+
+def test_other_data_are_another_run(sensor_csv, tmp_path, dataset):
+    """One changed value, in the last row."""
+    text = sensor_csv.read_text()
+    other = tmp_path / "sensor.csv"
+    other.write_text(text[:-1] + ("1" if text[-1] != "1" else "2"))
+    assert runs.folder(GRID[1], data.load(str(other), target="value")) != runs.folder(GRID[1], dataset)
+
+
+def test_another_column_of_the_same_file_is_another_run(sensor_csv, dataset):
+    assert runs.folder(GRID[1], data.load(str(sensor_csv), target="other")) != runs.folder(GRID[1], dataset)
+
+
+def test_a_repaired_file_is_another_run(sensor_csv, tmp_path):
+    """The same file with and without CLEAN=1: a gap is closed or not."""
+    lines = sensor_csv.read_text().splitlines()
+    gapped = tmp_path / "gapped.csv"
+    gapped.write_text("\n".join(lines[:300] + lines[302:]))
+    assert runs.folder(GRID[1], data.load(str(gapped), target="value")) != runs.folder(
+        GRID[1], data.load(str(gapped), target="value", clean=True)
+    )
+
+
+def test_source_code_is_part_of_the_key(dataset, monkeypatch):
+    """A quantised run depends on the quantisers' source, a float run does not."""
+    before = [runs.folder(run, dataset) for run in (GRID[0], GRID[2])]
+    real = runs.source_hash
+    monkeypatch.setattr(runs, "source_hash", lambda names: real(names) + ("changed" if "quantize" in names else ""))
+    after = [runs.folder(run, dataset) for run in (GRID[0], GRID[2])]
+    assert before[0] != after[0] and before[1] == after[1]
+    assert real(("kernels",)) != real(("qat",)) and {"models", "train", "data"} <= set(runs.FLOAT_SOURCES)
+    assert {"quantize", "qat", "ptq", "kernels", "integer_model"} <= set(runs.QUANT_SOURCES)
+
+
+# -- what goes wrong
+
+
+def test_the_error_of_a_failing_run_reaches_the_caller(build, source):
+    """Runs that were finished before it are kept."""
+    bad = Run(MODEL, "ptq-nonsense", 0, FLOAT, QuantConfig())
+    with pytest.raises(ValueError, match="unknown PTQ method 'nonsense'"):
+        runs.collect([bad], source, workers=1)
+    assert list(finished(build)) == [runs.folder(bad.parent, source.load()).name]
+    assert len(list((build / "runs").iterdir())) == 1
+
+
+def test_a_run_that_fails_leaves_nothing(build, source, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(baselines, "persistence", fail)
+    with pytest.raises(RuntimeError, match="no luck"):
+        runs.execute(GRID[1], source)
+    assert list((build / "runs").iterdir()) == []
+    monkeypatch.undo()
+
+
+def test_what_a_kill_left_half_written_is_not_taken(build, source, dataset):
+    """A scratch folder with a whole row in it is still no finished run."""
+    target = runs.folder(GRID[1], dataset)
+    scratch = target.with_name(f".{target.name}.x1y2z3")
+    scratch.mkdir(parents=True)
+    (scratch / "row.json").write_text('{"mse": 123.0}')
+    assert runs.row(GRID[1], dataset) is None
+    runs.execute(GRID[1], source)
+    assert runs.row(GRID[1], dataset)["mse"] != 123.0
+
+
+def test_two_processes_may_finish_the_same_run(build, source, dataset, monkeypatch):
+    """Another process finishes first: its result stands, and ours is no error."""
+    real, calls = baselines.persistence, []
+
+    def persistence(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            runs.execute(GRID[1], source)  # as the other process would
+        return real(*arguments)
+
+    monkeypatch.setattr(baselines, "persistence", persistence)
+    runs.execute(GRID[1], source)
+    assert runs.row(GRID[1], dataset)["mse"] > 0 and len(list((build / "runs").iterdir())) == 1
+
+
+LONG_GRID = [Run(MODEL, "float", seed, replace(FLOAT, epochs=25, batch=16)) for seed in range(4)]
+
+
+@pytest.fixture
+def grid_process(build, sensor_csv, tmp_path):
+    """A process in the middle of LONG_GRID: some runs finished, one in progress."""
+    script = tmp_path / "grid.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            import sys
+            sys.path[:0] = [{str(paths.ROOT)!r}, {os.path.dirname(__file__)!r}]
+            from test_runs import LONG_GRID
+            from qatlib import runs
+            if __name__ == "__main__":
+                runs.collect(LONG_GRID, runs.DataSource({str(sensor_csv)!r}, "value"), workers=1)
+        """)
+    )
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (finished(build) and list((build / "runs").glob(".*"))):
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.01)
+    yield process
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def test_resume_after_a_kill(build, source, dataset, grid_process):
+    """SIGKILL in mid-grid: finished runs are kept as they are, none half-written is taken, the rest completes."""
+    os.killpg(grid_process.pid, signal.SIGKILL)
+    assert grid_process.wait() == -signal.SIGKILL
+    kept = finished(build)
+    assert 0 < len(kept) < len(LONG_GRID)
+    assert all((build / "runs" / key / "float.safetensors").exists() for key in kept)
+    table = runs.collect(LONG_GRID, source, workers=1)
+    after = finished(build)
+    assert after.items() >= kept.items() and after.keys() == {runs.folder(run, dataset).name for run in LONG_GRID}
+    assert table["seed"].tolist() == [0, 1, 2, 3] and table["mse"].notna().all()
+    seconds = table["train_seconds"].tolist()  # differ from one computation to the next: those kept were not computed again
+    assert all(json.loads(kept[runs.folder(run, dataset).name])["train_seconds"] == s
+               for run, s in zip(LONG_GRID, seconds, strict=True) if runs.folder(run, dataset).name in kept)  # fmt: skip
+
+
+def test_workers_end_with_the_process_that_started_them(grid_process):
+    """SIGKILL to that process alone: no worker goes on computing, or waits for ever and keeps a pipe open."""
+    os.kill(grid_process.pid, signal.SIGKILL)
+    grid_process.wait()
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(grid_process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("workers outlive a killed parent")
