@@ -6,6 +6,7 @@ Our own part is a versioned JSON document in the header's metadata, and a SHA-25
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def _read(path):
         raise ArtifactError(f"truncated: the header takes {length} bytes, {len(raw) - 8} are there; copy the file again")
     try:
         table = json.loads(raw[8 : 8 + length])
-        metadata = table.pop("__metadata__", None)
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, RecursionError):
         raise ArtifactError("the header is not JSON: the file is damaged or not a safetensors file") from None
+    metadata = table.pop("__metadata__", None) if isinstance(table, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != "qatlib":
         raise ArtifactError("a safetensors file, but not one of qatlib; give one written by IntegerModel.save")
     if metadata.get("version") != str(VERSION):
@@ -89,12 +90,10 @@ def _end(name, entry):
     """Where an array ends, its dtype, shape and place checked."""
     try:
         start, stop = entry["data_offsets"]
-        shape, size = entry["shape"], np.dtype(DTYPES[entry["dtype"]]).itemsize
-        whole = all(type(v) is int and v >= 0 for v in [start, stop, *shape])
+        shape, size = list(entry["shape"]), np.dtype(DTYPES[entry["dtype"]]).itemsize
+        whole = len(shape) < 8 and all(type(v) is int and 0 <= v <= FILE_LIMIT for v in [start, stop, *shape])
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(f"array {name!r} has no valid dtype, shape and place; the file is damaged") from None
-    for extent in shape:
-        size *= extent
-    if not whole or stop - start != size:
+    if not whole or stop - start != size * math.prod(shape):
         raise ArtifactError(f"array {name!r} of shape {shape} does not fit bytes {start} to {stop}; the file is damaged")
     return stop

@@ -7,6 +7,7 @@ of 30 days. Any other file is split 60/20/20 %. Gaps in time are allowed, and no
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,12 @@ class Dataset:
     def offset(self):
         """Mean of the train rows in counts."""
         return int(kernels.round_half_up(self.mean / self.resolution))
+
+    @cached_property
+    def fingerprint(self):
+        """SHA-256 of all that runs depend on: times, values, splits, resolution."""
+        facts = f"{self.name} {self.target} {self.bounds} {self.resolution} {self.step}".encode()
+        return hashlib.sha256(facts + self.times.tobytes() + self.values.tobytes()).hexdigest()
 
     @property
     def gaps(self):
@@ -181,7 +188,7 @@ def _locate(name):
     if name != "auto":
         path = Path(name).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"no data set and no file {name!r}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
+            raise FileNotFoundError(f"no data set and no file {name}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
         return name, path, ""
     try:
         return "etth1", fetch("etth1"), ""

@@ -88,7 +88,7 @@ def ptq_against_qat(ptq_table, qat_table, float_table):
     best = summary.chosen(ptq_table, summary.WIDTHS, ["method", "granularity"]).assign(method="ptq, best by validation")
     both = summary.with_labels(pd.concat([best, qat_table]))
     frame = summary.paired_change(both, float_table, ["method", "width", *summary.WIDTHS]).rename(columns={"method": "series"})
-    return frame.sort_values(summary.WIDTHS[::-1], ascending=False, kind="stable")
+    return frame.sort_values(summary.WIDTHS, ascending=False, kind="stable")
 
 
 def sizes(accuracy, model):

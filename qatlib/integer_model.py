@@ -118,12 +118,12 @@ class IntegerModel:
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError(f"values hold {np.count_nonzero(~np.isfinite(values))} NaN or infinite samples; repair them first")
-        counts = kernels.round_half_up(values / self.resolution)
-        if counts.size and (counts.min() < kernels.COUNT_MIN or counts.max() > kernels.COUNT_MAX):
-            worst = values.ravel()[np.argmax(np.abs(counts))]
+        scaled = values / self.resolution
+        if scaled.size and (scaled.min() < kernels.COUNT_MIN - 0.5 or scaled.max() >= kernels.COUNT_MAX + 0.5):
+            worst = values.ravel()[np.argmax(np.abs(scaled))]
             bound = self.resolution * kernels.COUNT_MAX
             raise ValueError(f"value {worst:g} is outside the sensor's range of +-{bound:g} at a resolution of {self.resolution:g}")
-        forecast = self.forward(np.atleast_2d(counts.astype(np.int16))) * self.resolution
+        forecast = self.forward(np.atleast_2d(kernels.round_half_up(scaled).astype(np.int16))) * self.resolution
         return forecast.reshape(*values.shape[:-1], self.horizon)
 
     def describe(self):

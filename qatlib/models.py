@@ -77,7 +77,7 @@ def point_config(window=24, horizon=24, d_model=16, **shape):
 def decoder_config(context=336, horizon=24, **shape):
     """Encoder with generative decoder; the last `label` samples (24, or the whole context if that is shorter) lead the placeholders."""
     patch = next(p for p in range(min(24, context), 0, -1) if context % p == 0)
-    return ModelConfig("decoder", context, horizon, patch, **{"label": min(24, context), "dropout": 0.0, **shape})
+    return ModelConfig("decoder", context, horizon, patch, **{"heads": 1, "label": min(24, context), "dropout": 0.0, **shape})
 
 
 @dataclass(frozen=True)

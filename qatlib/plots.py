@@ -102,7 +102,7 @@ def plot_errors(frame, ax=None):
         ax.barh(y, mean, color=COLOURS[kind], height=0.7, label=kind if kind not in ax.get_legend_handles_labels()[1] else None)
         if len(rows) > 1:
             ax.plot(rows["mse"], [y] * len(rows), "|", color="black", ms=8)
-        ax.text(mean * 1.03, y, f"{mean:.4f}", va="center", fontsize=10)
+        ax.text(rows["mse"].max() * 1.03, y, f"{mean:.4f}", va="center", fontsize=10)
     ax.set_yticks(range(len(order)), order)
     ax.set_xscale("log")
     ax.set(xlabel="test MSE (standardised, log scale); bars: each seed", xlim=(frame["mse"].min() * 0.8, frame["mse"].max() * 1.35))

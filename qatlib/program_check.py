@@ -4,9 +4,17 @@ import numpy as np
 
 from qatlib import kernels
 
+LONGEST = 1 << 16  # samples
+
 
 def check(model):
     """Raises ValueError, naming the operation and what is wrong with it."""
+    if not all(type(n) is int and 1 <= n <= LONGEST for n in (model.context, model.horizon)):
+        raise ValueError(f"context {model.context!r} and horizon {model.horizon!r} must be numbers of samples")
+    if not (isinstance(model.resolution, float) and 0 < model.resolution < float("inf")):
+        raise ValueError(f"resolution {model.resolution!r} must be a positive number of sensor units")
+    if model.anchor is not None and not (type(model.anchor) is int and kernels.COUNT_MIN <= model.anchor <= kernels.COUNT_MAX):
+        raise ValueError(f"anchor {model.anchor!r} must be None or a 16-bit count")
     known = set()
     for name, tensor in model.tensors.items():
         if not (-128 <= tensor.low <= tensor.zero_point <= tensor.high <= 255) or not all(s > 0 for s in tensor.shape):
@@ -31,6 +39,10 @@ def _check_operation(model, operation, known):
 
     require(operation.kind in CHECKS, "unknown operation")
     require(set(operation.inputs) <= known, f"inputs {operation.inputs} are not computed before it")
+    wanted = INPUTS.get(operation.kind, 1)
+    require(len(operation.inputs) == wanted, f"takes {wanted} inputs, not {len(operation.inputs)}")
+    last = operation is model.operations[-1]
+    require((operation.kind == "output") == last, "`output` ends a program, and nothing else does")
     inputs = [model.tensors[name] for name in operation.inputs]
     output = None if operation.kind == "output" else model.tensors[operation.output]
     CHECKS[operation.kind](model, operation, inputs, output, require)
@@ -138,6 +150,7 @@ def _output(model, operation, inputs, output, require):
     _multipliers(model, operation, 1, require)
 
 
+INPUTS = {"quantise": 0, "add": 2, "scores": 2, "context": 2}
 CHECKS = {
     "quantise": _quantise,
     "requantise": _requantise,

@@ -372,6 +372,9 @@ def quantize_model(model, config, *, exceptions=None):
 
     exceptions: {path of a primitive: its own QuantConfig}, for mixed widths.
     """
+    unknown = set(exceptions or {}) - {name for name, _ in model.named_modules()}
+    if unknown:
+        raise ValueError(f"exceptions for {', '.join(sorted(unknown))}: the model has no such primitive")
     twin = copy.deepcopy(model)
     _swap(twin, config, exceptions or {}, "")
     return twin

@@ -83,9 +83,10 @@ class Run:
         width = f" W{self.quantization.weight_bits}A{self.quantization.activation_bits}" if self.quantization else ""
         return f"{self.model.name} {self.method}{width} seed {self.seed}"
 
-    def key(self, sha256):
+    def key(self, dataset):
+        """Of the configuration, the values in use (the same file may be read by another column, or repaired) and the source code."""
         sources = QUANT_SOURCES if self.quantization else FLOAT_SOURCES
-        identity = json.dumps([asdict(self), sha256, source_hash(sources), torch.__version__], sort_keys=True)
+        identity = json.dumps([asdict(self), dataset.fingerprint, source_hash(sources), torch.__version__], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
@@ -97,7 +98,7 @@ def source_hash(names):
 
 
 def folder(run, dataset):
-    return paths.BUILD / "runs" / run.key(dataset.sha256)
+    return paths.BUILD / "runs" / run.key(dataset)
 
 
 def row(run, dataset):
@@ -173,6 +174,9 @@ def execute(run, source):
             widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS}
         (scratch / "row.json").write_text(json.dumps({**common, **widths, **result}))
         scratch.replace(target)
+    except OSError:
+        if not (target / "row.json").exists():  # another process finished the same run meanwhile
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target

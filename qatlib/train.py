@@ -63,16 +63,19 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     targets = train.targets if teacher is None else torch.lerp(train.targets, teacher, config.distil)
-    adam, schedule = optimiser(model, config, steps=config.epochs * math.ceil(len(train) / config.batch))
-    state = [p.data for p in model.parameters()] + [b for b in model.buffers() if b.is_floating_point()]
+    steps = config.epochs * math.ceil(len(train) / config.batch)
+    adam, schedule = optimiser(model, config, steps=steps)
+    buffers = dict(model.named_buffers())
+    choices = [b for name, b in buffers.items() if name.endswith("running_error")]  # kept with the rest, but no mean of choices is taken
+    state = [p.data for p in model.parameters()] + [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
     average = [s.clone() for s in state]
-    errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state], 0.0, 0
-    for epoch in range(config.epochs):
-        if epoch >= 0.8 * config.epochs:
-            qat.freeze_choices(model)
+    errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
+    for _ in range(config.epochs):
         began = time.perf_counter()
         model.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
+            if taken == int(0.8 * steps):
+                qat.freeze_choices(model)
             step(model, adam, train.inputs[rows], targets[rows])
             schedule.step()
             taken += 1
@@ -81,9 +84,9 @@ def fit(model, train, validation, config, *, seed, teacher=None):
         _exchange(state, average)
         errors.append(mse(model, validation))
         if errors[-1] == min(errors):
-            best = [s.clone() for s in state]
+            best = [s.clone() for s in state + choices]
         _exchange(state, average)
-    torch._foreach_copy_(state, best)
+    torch._foreach_copy_(state + choices, best)
     model.eval()
     return errors, seconds
 
@@ -103,7 +106,9 @@ def optimiser(model, config, *, steps):
     others = [p for name, p in model.named_parameters() if not (name.endswith(".weight") and p.ndim == 2)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, config.learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adam, config.learning_rate, total_steps=max(steps, 10), pct_start=max(0.1, 2 / max(steps, 10))
+    )
     return adam, schedule
 
 

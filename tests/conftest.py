@@ -16,6 +16,7 @@ SHAPES = {
     "point": dict(context=20, horizon=6, patch=1),
     "decoder": dict(context=24, horizon=6, patch=8, label=10),
 }
+EIGHT_BITS = QuantConfig()
 
 
 @pytest.fixture(scope="session")
@@ -65,14 +66,14 @@ def batches(dataset, sensor):
 
 @pytest.fixture(scope="session")
 def float_model(sensor, batches):
-    """(family, layers=, heads=, d_model=, ..) -> a float model after one short epoch. Copies are made of it, it is not to be changed."""
+    """(family, layers=, heads=, d_model=, ..) -> a float model after a few epochs. Copies are made of it, it is not to be changed."""
 
     @lru_cache
     def make(family, *, layers=1, heads=2, d_model=8, **shape):
         config = models.ModelConfig(family, **{**SHAPES[family], **shape}, d_model=d_model, heads=heads, layers=layers, dropout=0.1)
         torch.manual_seed(layers * 10 + heads)
         model = models.Forecaster(config, sensor)
-        train.fit(model, *batches(config), train.TrainConfig(epochs=1, batch=64, averaging=0.5), seed=0)
+        train.fit(model, *batches(config), train.TrainConfig(epochs=4, batch=32, averaging=0.5), seed=0)
         return model
 
     return make
@@ -82,7 +83,7 @@ def float_model(sensor, batches):
 def quantised(batches):
     """(float model, QuantConfig) -> its quantised model on MSE steps."""
 
-    def make(model, config=QuantConfig(), method="mse", **more):
+    def make(model, config=EIGHT_BITS, method="mse", **more):
         return ptq.quantise(model, config, batches(model.config)[0].inputs[::8], method, **more)
 
     return make

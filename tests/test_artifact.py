@@ -129,7 +129,7 @@ def test_truncated_anywhere(saved, damaged):
     lengths = {0, 1, 7, 8, 9, 100, header // 2, header - 1, header, header + 1, (header + len(raw)) // 2, len(raw) - 1}
     for length in lengths:
         path = damaged(raw[:length])
-        with pytest.raises(ArtifactError, match="damaged.safetensors: .*(truncated|not a safetensors)"):
+        with pytest.raises(ArtifactError, match=r"damaged\.safetensors: .*(truncated|not a safetensors)"):
             IntegerModel.load(path)
 
 
@@ -148,7 +148,7 @@ def test_every_flipped_bit_is_noticed(saved, damaged):
     for bit in bits:
         raw[bit // 8] ^= 1 << (bit % 8)
         path = damaged(bytes(raw))
-        with pytest.raises(ArtifactError, match="damaged.safetensors: "):
+        with pytest.raises(ArtifactError, match=r"damaged\.safetensors: "):
             IntegerModel.load(path)
         raw[bit // 8] ^= 1 << (bit % 8)
 
@@ -205,7 +205,7 @@ def test_files_of_other_kinds(damaged, raw):
 
 @pytest.mark.parametrize("header", [b"not JSON", b"[1, 2]", b"3", b'"text"', b"null", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": ' * 50_000])
 def test_headers_that_are_no_dictionary(damaged, header):
-    with pytest.raises(ArtifactError, match="the header is not JSON|not one of qatlib"):
+    with pytest.raises(ArtifactError, match=r"the header is not JSON|not one of qatlib"):
         IntegerModel.load(damaged(joined(header)))
 
 

@@ -73,9 +73,7 @@ def expected_by_hand(model, counts):
 
 @pytest.fixture(scope="module")
 def exported(float_model, quantised):
-    return {
-        family: qat.export(quantised(float_model(family), QuantConfig(4, 4, 8, 8, "asymmetric"))) for family in models.FAMILIES
-    }
+    return {family: qat.export(quantised(float_model(family), QuantConfig(4, 4, 8, 8, "asymmetric"))) for family in models.FAMILIES}
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -99,7 +97,11 @@ def test_pack_puts_the_lowest_bits_first():
 def test_forward_by_hand(extreme_counts, anchor, codes, counts_shift):
     rng = np.random.default_rng(0)
     model = by_hand(
-        rng.integers(-127, 128, (5, 6)), rng.integers(-3000, 3000, 5), codes=codes, out=(-128, 127, -20), counts_shift=counts_shift,
+        rng.integers(-127, 128, (5, 6)),
+        rng.integers(-3000, 3000, 5),
+        codes=codes,
+        out=(-128, 127, -20),
+        counts_shift=counts_shift,
         anchor=anchor,
     )
     counts = np.concatenate([extreme_counts(6), rng.integers(900, 1100, (20, 6)).astype(np.int16)])
@@ -132,7 +134,9 @@ def test_windows_do_not_touch_each_other(exported):
     model = exported["decoder"]
     counts = np.random.default_rng(0).integers(19000, 21000, (600, model.context)).astype(np.int16)
     whole = model.forward(counts)
-    np.testing.assert_array_equal(whole, np.concatenate([model.forward(counts[:1]), model.forward(counts[1:301]), model.forward(counts[301:])]))
+    np.testing.assert_array_equal(
+        whole, np.concatenate([model.forward(counts[:1]), model.forward(counts[1:301]), model.forward(counts[301:])])
+    )
     np.testing.assert_array_equal(whole[::-1], model.forward(counts[::-1]))
 
 

@@ -96,7 +96,10 @@ def test_linear(rng):
     q, weight = rng.integers(-128, 256, (3, 2, 17)).astype(np.int32), rng.integers(-127, 128, (5, 17))
     bias = rng.integers(-(1 << 23), 1 << 23, 5).astype(np.int32)
     expected = [
-        [[sum(int(a) * int(b) for a, b in zip(token, row, strict=True)) + int(c) for row, c in zip(weight, bias, strict=True)] for token in window]
+        [
+            [sum(int(a) * int(b) for a, b in zip(token, row, strict=True)) + int(c) for row, c in zip(weight, bias, strict=True)]
+            for token in window
+        ]
         for window in q
     ]
     np.testing.assert_array_equal(kernels.linear(q, weight, bias), expected)

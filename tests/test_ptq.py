@@ -108,7 +108,7 @@ def test_scores_get_the_finest_exponent_that_holds_them(float_model, batches):
 
 
 def test_adaround_brings_the_layer_closer_than_rounding_to_nearest(float_model, batches, quantised):
-    """At 2 bits, on the outputs of the first layer, whose inputs are the same; the weights it leaves are codes, each next to where it was."""
+    """At 2 bits, on the outputs of the first layer, whose inputs are the same. It leaves codes, each next to where the weight was."""
     model = float_model("patch")
     inputs = batches(model.config)[0].inputs[:60]
     outputs = {}

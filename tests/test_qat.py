@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import models, ptq, qat, quantize, train
+from qatlib import kernels, models, ptq, qat, quantize, train
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 
 # widths of weights, activations, residual stream, edges
@@ -32,7 +32,7 @@ def trained(model, config, batches, **more):
     training = batches(model.config)[0]
     twin = ptq.quantise(model, config, training.inputs[::8], **more)
     before = {name: p.detach().clone() for name, p in twin.named_parameters()}
-    optimiser = torch.optim.Adam(twin.parameters(), lr=1e-2)
+    optimiser = torch.optim.Adam(twin.parameters(), lr=3e-3)
     for rows in torch.arange(240).split(60):
         train.step(twin.train(), optimiser, training.inputs[rows], training.targets[rows])
     moved = {name.rpartition(".")[2] for name, p in twin.named_parameters() if not torch.equal(p, before[name])}
@@ -41,19 +41,18 @@ def trained(model, config, batches, **more):
     return twin.eval()
 
 
-def assert_equal(codes):
+def assert_equal(codes, *, coarse=False):
+    """coarse: so few bits that a model of random weights may give one code everywhere."""
     evaluated, integers = codes
     np.testing.assert_array_equal(evaluated, integers)
-    assert len(np.unique(evaluated)) > 1
+    assert coarse or len(np.unique(evaluated)) > 1
 
 
 @pytest.mark.parametrize(("family", "scheme", "widths", "granularity", "layers", "heads"), GRID)
-def test_evaluation_equals_integers(
-    float_model, batches, both_codes, extreme_counts, family, scheme, widths, granularity, layers, heads
-):
+def test_evaluation_equals_integers(float_model, batches, both_codes, extreme_counts, family, scheme, widths, granularity, layers, heads):
     model = float_model(family, layers=layers, heads=heads)
     twin = trained(model, QuantConfig(*widths, scheme=scheme, granularity=granularity), batches)
-    assert_equal(both_codes(twin, extreme_counts(model.config.context)))
+    assert_equal(both_codes(twin, extreme_counts(model.config.context)), coarse=min(widths) < 4)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -107,13 +106,14 @@ def test_single_layers_of_other_widths(float_model, batches, both_codes, extreme
     bits = {o.path: o.attributes["weight_bits"] for o in program.operations if o.kind == "linear"}
     changed = {"tokens.embed": 3, "encoder.0.attention.key": 5, "encoder.1.feed_forward.widen": 2, "head": 8}
     assert bits == {path: changed.get(path, 4) for path in bits} and changed.keys() <= bits.keys()
-    ranges = {path: t.high - t.low for path, t in program.tensors.items()}
-    assert (ranges["tokens.embed"], ranges["encoder.0.attention.key"], ranges["encoder.1.norm_attention"], ranges["head"]) == (63, 31, 7, 31)
-    assert (ranges["encoder.1.feed_forward.widen"], ranges["encoder.0.attention.query"], ranges["encoder.0.norm_attention"]) == (127, 15, 255)
+    spans = {path: t.high - t.low for path, t in program.tensors.items()}
+    changed = {"tokens.embed": 63, "encoder.0.attention.key": 31, "encoder.1.norm_attention": 7, "encoder.1.feed_forward.widen": 127}
+    unchanged = {"encoder.0.attention.query": 15, "encoder.0.norm_attention": 255, "encoder.0.feed_forward.widen": 15}
+    assert {**spans, **changed, **unchanged, "head": 31} == spans
 
 
 def test_an_exception_for_no_layer_is_an_error(float_model):
-    with pytest.raises(ValueError, match="encoder.7.widen"):
+    with pytest.raises(ValueError, match=r"encoder\.7\.widen"):
         qat.quantize_model(float_model("patch"), QuantConfig(), exceptions={"encoder.7.widen": QuantConfig()})
 
 
@@ -284,6 +284,24 @@ def test_every_parameter_in_use_learns(float_model, batches, family, scheme):
     assert scheme == "symmetric" or any(g != 0 for g in zeros)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", qat.SCORE_EXPONENTS)
+def test_softmax_of_every_score_difference_is_that_of_the_table(exponent, dtype):
+    """Two keys, every pair (127, score) and rows of all scores: equal to the integers whichever way the entries are come by."""
+    scores = torch.tensor([[127] * 256, list(range(-128, 128))], dtype=dtype).T.reshape(1, 1, 256, 2)
+    rows = torch.arange(-128, 128, dtype=dtype).reshape(1, 1, 1, 256)
+    for x, steps in ((scores, (1 / 255, 1 / 15)), (rows, (1 / 255 / 20, 1 / 300))):
+        for step in steps:
+            module = qat.QuantSoftmax.from_float(None, QuantConfig())
+            with torch.no_grad():
+                module.quantizer.log_step.fill_(np.log(step))
+            module.to(dtype)
+            codes = module(quantize.Codes(x, torch.tensor(2.0**-exponent, dtype=dtype))).values.detach().int().numpy()
+            numerator, k = kernels.softmax_constants(float(module.quantizer.step().detach()))
+            table = kernels.softmax_table(exponent)
+            np.testing.assert_array_equal(codes, kernels.softmax(x.int().numpy(), table, numerator, k, 255))
+
+
 def test_softmax_gradient_is_that_of_the_real_softmax():
     """With fine steps, the table softmax and its gradient come close to the real ones."""
     scores = torch.randint(-60, 60, (2, 1, 4, 6), generator=torch.Generator().manual_seed(0)).double().requires_grad_()
@@ -311,7 +329,7 @@ def test_training_improves_on_post_training_quantisation(float_model, batches):
 
 
 def test_training_sees_what_evaluation_gives(float_model, quantised, batches):
-    """Quantised models have no dropout: the float32 forward pass of training and the float64 evaluation give the same codes but for rare ties."""
+    """Quantised models have no dropout: training in float32 and evaluation in float64 give the same codes but for rare ties."""
     model = float_model("patch")
     twin, inputs = quantised(model, QuantConfig(4, 4)), batches(model.config)[1].inputs
     codes = torch.floor(twin.train()(inputs) / twin.head.quantizer.step() + 0.5).int().numpy()

@@ -1,5 +1,6 @@
 """Quantisers, their gradients, and multipliers rounded as the integers round them."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -81,10 +82,10 @@ def nearest(multiplier):
     n = 1
     while Fraction(multiplier) * 2**n < Fraction(65535) + Fraction(1, 2) and n < 40:
         n += 1
-    for n in (n, n - 1):  # the finest shift whose rounded m still has 16 bits
-        m = (Fraction(multiplier) * 2**n + Fraction(1, 2)).__floor__()
-        if m < 65536:
-            return m, n
+    m = math.floor(Fraction(multiplier) * 2**n + Fraction(1, 2))
+    if m < 65536:
+        return m, n
+    return math.floor(Fraction(multiplier) * 2 ** (n - 1) + Fraction(1, 2)), n - 1  # the finest shift at which m has 16 bits
 
 
 def test_split_multiplier():
@@ -123,7 +124,7 @@ def test_split_addition():
     m1, m2, c, n = quantize.split_addition(a1, a2, shift)
     for i in range(400):
         for number, exact, limit in ((m1, a1, 65535), (m2, a2, 65535), (c, shift, 2**30 - 1)):
-            rounded = (Fraction(float(exact[i])) * 2 ** int(n[i]) + Fraction(1, 2)).__floor__()
+            rounded = math.floor(Fraction(float(exact[i])) * 2 ** int(n[i]) + Fraction(1, 2))
             assert int(number[i]) == max(-limit, min(limit, rounded))
         assert 1 <= n[i] <= 30 and (max(abs(m1[i]), abs(m2[i])) >= 1 << 15 or abs(c[i]) >= 1 << 28 or n[i] == 30)
 
