@@ -193,9 +193,9 @@ def plot_size(frame, baselines, ax=None):
         ax.plot(part["size_bytes"] / 1000, part["mse"], "osD^"[i % 4], ls="-" if len(part) > 1 else "", color=colour, label=name, alpha=0.9)
         if name.startswith("qat"):
             for row in part.itertuples():
-                ax.annotate(
-                    row.width, (row.size_bytes / 1000, row.mse), xytext=(0, -13), textcoords="offset points", ha="center", fontsize=9
-                )
+                below = row.mse <= part.loc[part["size_bytes"] == row.size_bytes, "mse"].min()  # two widths may have one size
+                place = {"xytext": (0, -13 if below else 7), "textcoords": "offset points"}
+                ax.annotate(row.width, (row.size_bytes / 1000, row.mse), ha="center", fontsize=9, **place)
     ax.set_xscale("log")
     ax.set(xlabel="stored on the device (kB, log scale)", ylabel="test MSE")
     _baseline_lines(ax, baselines)

@@ -273,6 +273,13 @@ def test_a_missing_file(tmp_path):
         IntegerModel.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("document", [None, [], "text", 3, {}, {"operations": [], "tensors": []}])
+def test_a_whole_file_without_a_program(tmp_path, document):
+    artifact.write(tmp_path / "bad.safetensors", document, {})
+    with pytest.raises(ArtifactError, match=r"bad\.safetensors: no valid program"):
+        IntegerModel.load(tmp_path / "bad.safetensors")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -290,6 +297,10 @@ def test_a_missing_file(tmp_path):
         (lambda d: d.update(horizon=7), "horizon is 7"),
         (lambda d: d.update(resolution="fine"), "no valid program.*resolution"),
         (lambda d: d.update(resolution=-0.5), "no valid program.*resolution"),
+        (lambda d: d.update(resolution=float("nan")), "no valid program.*resolution"),
+        (lambda d: d["tensors"]["tokens.patches"].update(shape=[6.0, 8.0]), "no valid program"),
+        (lambda d: d["tensors"]["head"].update(zero_point=0.5), "no valid program"),
+        (lambda d: next(o for o in d["operations"] if o["kind"] == "scores")["attributes"].update(heads=2.0), "no valid program"),
         (lambda d: d.update(anchor=1.5), "no valid program.*anchor"),
         (lambda d: d.update(anchor=10**9), "no valid program.*anchor"),
     ],

@@ -146,9 +146,9 @@ def test_adaptive_begins_with_the_better_scheme(float_model, quantised):
 def test_eight_bits_cost_little(float_model, quantised, batches, family):
     """An 8-bit model forecasts what the float one does, to a small part of their spread."""
     model = float_model(family, layers=2)
-    inputs = batches(model.config)[1].inputs
+    inputs = batches(model.config)[0].inputs[::8]  # the windows it was calibrated on
     twin = quantised(model, QuantConfig(scheme="asymmetric"))
     with torch.no_grad():
         forecast = model.eval()(inputs)
-        assert (twin(inputs) - forecast).abs().mean() < 0.15 * forecast.std()
+        assert (twin(inputs) - forecast).abs().mean() < 0.05 * forecast.std()
     assert qat.export(twin).size_bytes < 4 * sum(p.numel() for p in model.parameters())

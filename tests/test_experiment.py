@@ -1,0 +1,149 @@
+"""Grids, frames, figures and closing tables of a small experiment, from a CSV to files."""
+
+import json
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from qatlib import agreement, experiment, frames, models, paths, plots, runs, summary
+from qatlib.experiment import Experiment
+from qatlib.train import TrainConfig
+
+matplotlib.use("agg")
+FAST = TrainConfig(epochs=1, batch=128, averaging=0.5)
+
+
+@pytest.fixture(scope="module")
+def small(sensor_csv, tmp_path_factory):
+    """A quick experiment in folders of its own, one epoch for everything."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("BUILD", home / "build"), ("FIGURES", home / "figures"), ("TABLES", home / "figures" / "tables")):
+            patch.setattr(paths, name, value)
+        patch.setattr(experiment, "RECIPES", dict.fromkeys(models.FAMILIES, (FAST, replace(FAST, distil=1.0))))
+        yield Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
+
+
+@pytest.fixture(scope="module")
+def accuracy(small):
+    """Table of the default model's baselines, float, one PTQ and two QAT runs; computed in this process."""
+    grid = [r for r in small.all_runs() if r.model == small.default_model]
+    grid = [r for r in grid if not r.quantization or (r.quantization.weight_bits == 4 and r.method in ("ptq-mse", "qat-asymmetric"))]
+    for run in grid:
+        runs.execute(run, small.source)
+    return small.table(grid)
+
+
+@pytest.fixture
+def run(small, accuracy):
+    return small.quantised_run(weight_bits=4, activation_bits=4)
+
+
+def test_facts_are_left_for_the_manifest(small):
+    facts = json.loads((paths.BUILD / "facts.json").read_text())
+    assert facts == {"data": "sensor", "sha256": small.dataset.sha256, "seeds": [0]}
+
+
+def test_unknown_profile():
+    with pytest.raises(ValueError, match="unknown profile 'fast'; choose quick or full"):
+        Experiment("fast")
+
+
+def test_the_full_grid_is_what_was_promised(small):
+    full = replace(small, profile="full")
+    cells = {(r.quantization.scheme, r.quantization.weight_bits, r.quantization.activation_bits, r.seed) for r in full.qat()}
+    widths = {(8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4)}
+    assert {(s, *w, seed) for s in ("symmetric", "asymmetric", "adaptive") for w in widths for seed in range(5)} <= cells
+    assert len(set(full.ptq())) == 4 * 2 * 5 * 5
+    others = {(r.model.family, r.model.context, r.quantization.weight_bits) for r in full.qat()}
+    assert {("point", 24, 8), ("point", 24, 4), ("point", 96, 8), ("point", 96, 4), ("decoder", 48, 8), ("decoder", 48, 4)} <= others
+    assert all(r.quantization.residual_bits == r.quantization.edge_bits == 8 for r in full.qat())
+
+
+def test_a_seed_pairs_a_quantised_run_with_its_float_run(small):
+    assert all(r.parent in small.floats() for r in [*small.ptq(), *small.qat()])
+
+
+def test_the_default_model_is_small():
+    model = models.Forecaster(models.patch_config(), models.Sensor(0.002, 0.0, 1.0))
+    assert sum(p.numel() for p in model.parameters()) <= 10_000
+
+
+def test_every_output_agrees_and_each_broken_rule_is_counted(small, run):
+    frame = agreement.differences(run, small.source)
+    sums = frame.groupby("arithmetic")["share"].sum()
+    assert np.allclose(sums, 1) and set(sums.index) == set(agreement.BROKEN)
+    as_trained = frame[frame["arithmetic"] == "as trained"]
+    assert as_trained["steps"].tolist() == [0] and as_trained["share"].tolist() == [1.0]
+    truncated = frame[frame["arithmetic"].str.startswith("truncation")]
+    assert truncated.loc[truncated["steps"] > 0, "share"].sum() > 0.1
+
+
+def test_tensors_with_a_width_are_each_named_once(small):
+    pairs = list(frames.tensors(small.default_model))
+    assert len(set(pairs)) == len(pairs)
+    assert {("source", "activations"), ("head", "weights"), ("encoder.0.attention.softmax", "activations")} <= set(pairs)
+    exported = runs.integer_model(small.one_tensor_low("head", "weights")[0], small.source)
+    bits = {o.path: o.attributes["weight_bits"] for o in exported.operations if o.kind == "linear"}
+    assert bits.pop("head") == 4 and set(bits.values()) == {8}
+
+
+def test_series_marks_splits_and_gaps(small):
+    frame = frames.series(small.dataset)
+    assert frame["split"].value_counts()[["train", "validation", "test"]].tolist() == [540, 180, 180] and not frame["gap"].any()
+
+
+def test_autocorrelation_of_a_daily_wave(small):
+    frame = frames.autocorrelation(small.dataset, days=2)
+    value = frame[frame["series"] == "value"].set_index("lag")["autocorrelation"]
+    assert value[0.0] == pytest.approx(1) and value[1.0] > value[0.5]
+
+
+def test_published_errors_only_where_they_belong(small, accuracy):
+    assert not small.has_published_errors
+    assert "Informer" not in set(frames.errors(accuracy, published=False)["label"])
+    shown = frames.errors(accuracy, published=True)
+    assert shown.loc[shown["kind"] == "published", "source"].str.contains("arXiv").all()
+
+
+def test_forecasts_show_the_integers_and_the_truth(small, run):
+    frame = frames.forecasts(small, run)
+    assert frame["panel"].nunique() == 2 and {"truth", "ridge", "persistence", "float", "integers, W4A4"} == set(frame["series"])
+
+
+def test_figures_carry_the_data_set_and_their_numbers(small, accuracy, run):
+    default = small.default_model.name
+    floats = accuracy[accuracy["method"] == "float"]
+    ptq, qat = (accuracy[accuracy["method"].str.startswith(kind)] for kind in ("ptq-", "qat-"))
+    baselines = accuracy[accuracy["method"].isin(("persistence", "seasonal", "ridge"))]
+    series, errors = frames.series(small.dataset), frames.errors(accuracy, published=True)
+    changes = frames.ptq_against_qat(ptq, qat, floats)
+    sizes, agree = frames.sizes(accuracy, default), agreement.differences(run, small.source)
+    costs = pd.DataFrame({"tensor": ["a", "a"], "kind": ["weights", "activations"], "change": [1.0, -0.5]})
+    correlation, shown = frames.autocorrelation(small.dataset), frames.forecasts(small, run)
+    figures = {
+        "series": (plots.plot_series(series), series),
+        "autocorrelation": (plots.plot_autocorrelation(correlation), correlation),
+        "errors": (plots.plot_errors(errors), errors),
+        "bits": (plots.plot_bits(ptq.assign(mse=summary.final_error(ptq)), pd.concat([baselines, floats])), ptq),
+        "change": (plots.plot_change(changes, frames.baseline_changes(accuracy, default, floats)), changes),
+        "cost": (plots.plot_tensor_cost(costs), costs),
+        "agreement": (plots.plot_agreement(agree), agree),
+        "size": (plots.plot_size(sizes, baselines), sizes),
+        "forecasts": (plots.plot_forecasts(shown), shown),
+    }
+    for name, (ax, frame) in figures.items():
+        plots.save(ax, name, frame, small.dataset)
+        svg = (paths.FIGURES / f"{name}.svg").read_text()
+        assert "sensor, value" in svg and ax.get_xlabel(), name
+        assert len(pd.read_csv(paths.FIGURES / f"{name}.csv")) == len(frame)
+        assert (paths.FIGURES / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_note_of_a_fallback_stands_on_the_figure(small):
+    series = frames.series(small.dataset)
+    plots.save(plots.plot_series(series), "noted", series, replace(small.dataset, note="embedded weather data"))
+    assert "embedded weather data" in (paths.FIGURES / "noted.svg").read_text()
