@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from qatlib import qat, quantize, runs
+from qatlib import qat, quant_layers, quantize, runs
 
 
 def _half_to_even(v, low, high):
@@ -28,10 +28,10 @@ class _RealSoftmax:
 
 BROKEN = {
     "as trained": (),
-    "real multipliers, not m / 2^n": ((qat, "round_multiplier", lambda multiplier: multiplier),),
-    "real softmax, no table": ((qat, "_IntegerSoftmax", _RealSoftmax),),
-    "ties to even": ((quantize, "round_clamp", _half_to_even), (qat, "round_clamp", _half_to_even)),
-    "truncation, as a bare shift does": ((quantize, "round_clamp", _truncate), (qat, "round_clamp", _truncate)),
+    "real multipliers, not m / 2^n": ((quant_layers, "round_multiplier", lambda multiplier: multiplier),),
+    "real softmax, no table": ((quant_layers, "_IntegerSoftmax", _RealSoftmax),),
+    "ties to even": ((quantize, "round_clamp", _half_to_even), (quant_layers, "round_clamp", _half_to_even)),
+    "truncation, as a bare shift does": ((quantize, "round_clamp", _truncate), (quant_layers, "round_clamp", _truncate)),
 }
 
 

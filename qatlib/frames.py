@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from qatlib import baselines, models, qat, runs, summary, train
+from qatlib import baselines, models, qat, quant_layers, runs, summary, train
 from qatlib.quantize import QuantConfig
 
 # Test MSE and MAE on ETTh1 `OT`, horizon 24, as published.
@@ -121,9 +121,9 @@ def tensors(config):
     """(path, kind) of every tensor of a model that has a width of its own; kind: weights or activations."""
     twin = qat.quantize_model(models.Forecaster(config, models.Sensor(1.0, 0.0, 1.0)), QuantConfig(activation_bits=4))
     for path, module in twin.named_modules():
-        if isinstance(module, qat.QuantLinear):
+        if isinstance(module, quant_layers.QuantLinear):
             yield path, "weights"
-        if isinstance(module, (qat.Quantized, qat.QuantSoftmax)):
+        if isinstance(module, (quant_layers.Quantized, quant_layers.QuantSoftmax)):
             yield path, "activations"
 
 

@@ -17,7 +17,8 @@ def check(model):
         raise ValueError(f"anchor {model.anchor!r} must be None or a 16-bit count")
     known = set()
     for name, tensor in model.tensors.items():
-        if not (-128 <= tensor.low <= tensor.zero_point <= tensor.high <= 255) or not all(s > 0 for s in tensor.shape):
+        whole = all(type(v) is int for v in (tensor.low, tensor.zero_point, tensor.high, *tensor.shape))
+        if not whole or not -128 <= tensor.low <= tensor.zero_point <= tensor.high <= 255 or not all(s > 0 for s in tensor.shape):
             raise ValueError(f"tensor {name}: impossible range or shape {tensor}")
     if not model.operations or model.operations[0].kind != "quantise" or model.operations[-1].kind != "output":
         raise ValueError("a program begins with `quantise` and ends with `output`")
@@ -39,6 +40,7 @@ def _check_operation(model, operation, known):
 
     require(operation.kind in CHECKS, "unknown operation")
     require(set(operation.inputs) <= known, f"inputs {operation.inputs} are not computed before it")
+    require(all(type(v) is int for v in operation.attributes.values()), f"attributes {operation.attributes} are not whole numbers")
     wanted = INPUTS.get(operation.kind, 1)
     require(len(operation.inputs) == wanted, f"takes {wanted} inputs, not {len(operation.inputs)}")
     last = operation is model.operations[-1]

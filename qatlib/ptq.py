@@ -8,7 +8,7 @@ QAT starts from the MSE steps.
 import torch
 import torch.nn.functional as F
 
-from qatlib import models, qat
+from qatlib import models, qat, quant_layers
 
 METHODS = ("minmax", "percentile", "mse", "adaround")
 SAMPLES = 16384  # values of a tensor that a range is searched on
@@ -36,7 +36,7 @@ def calibrate(quantised, model, differences, method="mse"):
     twins, hooks = dict(quantised.named_modules()), []
     for name, module in model.named_modules():
         twin = twins.get(name)
-        if isinstance(twin, qat.QuantScores):
+        if isinstance(twin, quant_layers.QuantScores):
             hooks.append(module.register_forward_hook(lambda m, i, y, twin=twin: _set_exponent(twin, y)))
         elif hasattr(twin, "quantizer"):
             hooks.append(module.register_forward_hook(lambda m, i, y, q=twin.quantizer: _set_activation(q, y, method)))
@@ -51,8 +51,8 @@ def calibrate(quantised, model, differences, method="mse"):
 def _set_exponent(twin, scores):
     """The finest power of two whose 8-bit range holds the scores."""
     reach = scores.abs().max()
-    fits = [e for e in qat.SCORE_EXPONENTS if 127 * 2.0**-e >= reach]
-    twin.exponent.fill_(max(fits, default=min(qat.SCORE_EXPONENTS)))
+    fits = [e for e in quant_layers.SCORE_EXPONENTS if 127 * 2.0**-e >= reach]
+    twin.exponent.fill_(max(fits, default=min(quant_layers.SCORE_EXPONENTS)))
 
 
 def _sample(x):

@@ -33,7 +33,7 @@ COLUMNS = (
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
 FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs")
-QUANT_SOURCES = (*FLOAT_SOURCES, "quantize", "qat", "ptq", "kernels", "integer_model", "artifact", "program_check")
+QUANT_SOURCES = (*FLOAT_SOURCES, "quantize", "quant_layers", "qat", "ptq", "kernels", "integer_model", "artifact", "program_check")
 CALIBRATION_WINDOWS = 512
 
 

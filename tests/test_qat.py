@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import kernels, models, ptq, qat, quantize, train
+from qatlib import kernels, models, ptq, qat, quant_layers, quantize, train
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 
 # widths of weights, activations, residual stream, edges
@@ -120,8 +120,10 @@ def test_an_exception_for_no_layer_is_an_error(float_model):
 def test_every_primitive_is_swapped(float_model):
     for family in models.FAMILIES:
         twin = qat.quantize_model(float_model(family), QuantConfig(4, 4, 8, 8))
-        left = [name for name, module in twin.named_modules() if type(module) in qat.TWINS]
-        assert all(isinstance(twin.get_submodule(name.rpartition(".")[0]), qat.QuantRearrange) for name in left)  # these move codes
+        left = [name for name, module in twin.named_modules() if type(module) in quant_layers.TWINS]
+        assert all(
+            isinstance(twin.get_submodule(name.rpartition(".")[0]), quant_layers.QuantRearrange) for name in left
+        )
         assert not {type(m) for m in twin.modules()} & {torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.Dropout}
 
 
@@ -175,7 +177,7 @@ def test_narrow_ranges_at_eight_bits_only(float_model, quantised):
         twin = quantised(float_model("point"), QuantConfig(bits, bits, scheme="asymmetric"), "percentile")
         with torch.no_grad():
             for module in twin.modules():
-                if isinstance(module, qat.QuantLinear):
+                if isinstance(module, quant_layers.QuantLinear):
                     module.weight[0, 0] = -100.0
         program = qat.export(twin)
         for operation in (o for o in program.operations if o.kind == "linear"):
@@ -285,14 +287,14 @@ def test_every_parameter_in_use_learns(float_model, batches, family, scheme):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("exponent", qat.SCORE_EXPONENTS)
+@pytest.mark.parametrize("exponent", quant_layers.SCORE_EXPONENTS)
 def test_softmax_of_every_score_difference_is_that_of_the_table(exponent, dtype):
     """Two keys, every pair (127, score) and rows of all scores: equal to the integers whichever way the entries are come by."""
     scores = torch.tensor([[127] * 256, list(range(-128, 128))], dtype=dtype).T.reshape(1, 1, 256, 2)
     rows = torch.arange(-128, 128, dtype=dtype).reshape(1, 1, 1, 256)
     for x, steps in ((scores, (1 / 255, 1 / 15)), (rows, (1 / 255 / 20, 1 / 300))):
         for step in steps:
-            module = qat.QuantSoftmax.from_float(None, QuantConfig())
+            module = quant_layers.QuantSoftmax.from_float(None, QuantConfig())
             with torch.no_grad():
                 module.quantizer.log_step.fill_(np.log(step))
             module.to(dtype)
@@ -306,7 +308,7 @@ def test_softmax_gradient_is_that_of_the_real_softmax():
     """With fine steps, the table softmax and its gradient come close to the real ones."""
     scores = torch.randint(-60, 60, (2, 1, 4, 6), generator=torch.Generator().manual_seed(0)).double().requires_grad_()
     weights = torch.randn(2, 1, 4, 6, generator=torch.Generator().manual_seed(1)).double()
-    module = qat.QuantSoftmax.from_float(None, QuantConfig())
+    module = quant_layers.QuantSoftmax.from_float(None, QuantConfig())
     with torch.no_grad():
         module.quantizer.log_step.fill_(np.log(1 / 250))
     module.double()
