@@ -121,9 +121,7 @@ def test_every_primitive_is_swapped(float_model):
     for family in models.FAMILIES:
         twin = qat.quantize_model(float_model(family), QuantConfig(4, 4, 8, 8))
         left = [name for name, module in twin.named_modules() if type(module) in quant_layers.TWINS]
-        assert all(
-            isinstance(twin.get_submodule(name.rpartition(".")[0]), quant_layers.QuantRearrange) for name in left
-        )
+        assert all(isinstance(twin.get_submodule(name.rpartition(".")[0]), quant_layers.QuantRearrange) for name in left)
         assert not {type(m) for m in twin.modules()} & {torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.Dropout}
 
 
