@@ -83,7 +83,10 @@ def _read(path):
         start, stop = entry["data_offsets"]
         dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
         arrays[name] = np.frombuffer(data[start:stop], dtype).reshape(entry["shape"]).astype(DTYPES[entry["dtype"]])
-    return json.loads(metadata["model"]), arrays
+    try:
+        return json.loads(metadata["model"]), arrays
+    except ValueError:
+        raise ArtifactError("its model document is not JSON; export it again") from None
 
 
 def _end(name, entry):

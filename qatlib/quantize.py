@@ -173,16 +173,17 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, v):
         """v: real values in units of `step()` -> whole numbers."""
+        codes = round_clamp(v, *self.bounds())
         if self.scheme == "adaptive" and self.training and self.choosing:
-            self._compare(v.detach() * self.step().detach())
-        return round_clamp(v, *self.bounds())
+            self._compare(v.detach() * self.step().detach())  # last: a change of scheme is for the next batch
+        return codes
 
     @torch.no_grad()
     def _compare(self, x):
         self._calls += 1
         if self._calls % 8 == 1:  # the running error needs no more than a look at every eighth batch
             errors = torch.stack([self.error(x[:32], asymmetric=a) for a in (False, True)])
-            self.running_error.lerp_(errors, 0.1) if self._calls > 1 else self.running_error.copy_(errors)
+            self.running_error.lerp_(errors, 0.1)
 
     @torch.no_grad()
     def error(self, x, *, asymmetric):

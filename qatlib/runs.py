@@ -32,8 +32,8 @@ COLUMNS = (
     "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, n_params, size_bytes, "
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
-FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs")
-QUANT_SOURCES = (*FLOAT_SOURCES, "quantize", "quant_layers", "qat", "ptq", "kernels", "integer_model", "artifact", "program_check")
+FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs", "kernels")
+QUANT_SOURCES = (*FLOAT_SOURCES, "quantize", "quant_layers", "qat", "ptq", "integer_model", "artifact", "program_check")
 CALIBRATION_WINDOWS = 512
 
 

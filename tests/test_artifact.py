@@ -120,6 +120,17 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(saved, tmp_path):
     assert path.read_bytes() == saved[1].read_bytes() and list(tmp_path.iterdir()) == [path]
 
 
+def test_saving_replaces_the_file_whole(saved, tmp_path):
+    """Who has the old file open reads the old file to its end."""
+    path = tmp_path / "model.safetensors"
+    artifact.write(path, {"model": "old"}, {"a": np.arange(99, dtype=np.int32)})
+    old = path.read_bytes()
+    with path.open("rb") as reader:
+        saved[0].save(path)
+        assert reader.read() == old
+    assert path.read_bytes() == saved[1].read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
 # -- damage
 
 

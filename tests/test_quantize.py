@@ -233,7 +233,7 @@ def test_adaptive_takes_the_scheme_with_the_lower_error(x, choice):
     """One-sided: asymmetric. Even about zero: min-max finds no gain in moving the zero point, symmetric is kept."""
     quantizer = asymmetric(x, 4, scheme="adaptive", method="minmax" if choice else "mse")
     quantizer.running_error.copy_(torch.tensor([0.0, 1.0] if choice else [1.0, 0.0]))  # begin with the wrong one
-    for _ in range(200):
+    for _ in range(1600):
         quantizer(x / quantizer.step().detach())
     assert quantizer.is_asymmetric() == choice
     assert (quantizer.bounds()[0] == quantizer.code_low) != choice
