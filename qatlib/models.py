@@ -25,7 +25,7 @@ class ModelConfig:
     horizon: int = 24
     patch: int = 24
     d_model: int = 16
-    heads: int = 4
+    heads: int = 1
     layers: int = 1
     label: int = 24
     dropout: float = 0.2
@@ -71,13 +71,13 @@ def patch_config(context=336, horizon=24, **shape):
 
 def point_config(window=24, horizon=24, d_model=16, **shape):
     """The published shape: one token per sample, one head."""
-    return ModelConfig("point", window, horizon, 1, d_model, **{"heads": 1, "dropout": 0.0, **shape})
+    return ModelConfig("point", window, horizon, 1, d_model, **{"dropout": 0.0, **shape})
 
 
 def decoder_config(context=336, horizon=24, **shape):
     """Encoder with generative decoder; the last `label` samples (24, or the whole context if that is shorter) lead the placeholders."""
     patch = next(p for p in range(min(24, context), 0, -1) if context % p == 0)
-    return ModelConfig("decoder", context, horizon, patch, **{"heads": 1, "label": min(24, context), "dropout": 0.0, **shape})
+    return ModelConfig("decoder", context, horizon, patch, **{"label": min(24, context), "dropout": 0.0, **shape})
 
 
 @dataclass(frozen=True)
