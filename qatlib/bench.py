@@ -1,10 +1,8 @@
 """`make bench`: what the project promises beside what it does. Accuracy from the committed tables of a full run; timings measured now."""
 
 import json
-import shutil
 import statistics
 import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -77,12 +75,10 @@ def main():
     float_step, qat_step = step_seconds()
     got = f"{qat_step / float_step:.2f} x ({1000 * qat_step:.1f} / {1000 * float_step:.1f} ms)"
     rows.append(("one QAT step against one float step", "<= 2.5 x", "1.2 x", got))
-    make = shutil.which("make")
-    if make and "--all" in sys.argv:
-        figures = (make, "figures", f"PROFILE={manifest['profile']}", f"DATA={manifest['data']}")
-        _timed(*figures)
-        rows.append(("second make figures, nothing changed", "<= 5 s", "1 s", f"{_timed(*figures):.1f} s"))
-        rows.append(("make test", "<= 5 min", "3 min", f"{_timed(make, 'test') / 60:.1f} min"))
+    figures = ("make", "figures", f"PROFILE={manifest['profile']}", f"DATA={manifest['data']}")
+    _timed(*figures)
+    rows.append(("second make figures, nothing changed", "<= 5 s", "1 s", f"{_timed(*figures):.1f} s"))
+    rows.append(("make test", "<= 5 min", "3 min", f"{_timed('make', 'test') / 60:.1f} min"))
     print(pd.DataFrame(rows, columns=COLUMNS).to_string(index=False))
 
 

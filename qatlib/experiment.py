@@ -9,7 +9,7 @@ from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 from qatlib.runs import Run
 from qatlib.train import TrainConfig
 
-# Chosen by validation error on ETTh1, seeds 0 to 2.
+# Chosen by validation error on ETTh1, seeds 0 to 2; of QAT recipes within 0.2 % of the best (with dropout, other teachers), the fastest.
 RECIPES = {
     "patch": (TrainConfig(epochs=30), TrainConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
     "point": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
