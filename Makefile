@@ -13,7 +13,7 @@ define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
 make lab       open the notebooks in JupyterLab
-make bench     print accuracy and timings beside what they should be
+make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make clean     remove build/ (executed notebooks, cached runs) and caches; .venv and paper_figures/ stay
 
 Variables of make figures, as in `make figures PROFILE=quick`:

@@ -75,7 +75,7 @@ def main():
     float_step, qat_step = step_seconds()
     got = f"{qat_step / float_step:.2f} x ({1000 * qat_step:.1f} / {1000 * float_step:.1f} ms)"
     rows.append(("one QAT step against one float step", "<= 2.5 x", "1.2 x", got))
-    figures = ("make", "figures", f"PROFILE={manifest['profile']}", f"DATA={manifest['data']}")
+    figures = ("make", "figures", *(f"{name.upper()}={value}" for name, value in manifest["parameters"].items()))
     _timed(*figures)
     rows.append(("second make figures, nothing changed", "<= 5 s", "1 s", f"{_timed(*figures):.1f} s"))
     rows.append(("make test", "<= 5 min", "3 min", f"{_timed('make', 'test') / 60:.1f} min"))
