@@ -102,14 +102,14 @@ class Experiment:
         """The default model by PTQ (MSE), everything at 8 bit, a run a seed."""
         return [Run(self.default_model, "ptq-mse", seed, RECIPES["patch"][0], EIGHT) for seed in self.seeds]
 
-    def one_tensor_low(self, path, kind, bits=4):
-        """The same with one tensor at `bits`: the weights or the activations of the primitive at this path."""
+    def one_tensor_low(self, path, kind):
+        """The same with one tensor at 4 bit: the weights or the activations of the primitive at this path."""
         if kind == "weights":
-            low = replace(EIGHT, weight_bits=bits)
+            low = replace(EIGHT, weight_bits=4)
         elif path.endswith("operand"):  # narrows a wider stream
-            low = replace(EIGHT, activation_bits=bits)
+            low = replace(EIGHT, activation_bits=4)
         else:
-            low = replace(EIGHT, activation_bits=bits, residual_bits=bits, edge_bits=bits)
+            low = replace(EIGHT, activation_bits=4, residual_bits=4, edge_bits=4)
         return [replace(run, exceptions=((path, low),)) for run in self.all_eight()]
 
     def qat(self):

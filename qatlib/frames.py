@@ -127,7 +127,7 @@ def tensors(config):
             yield path, "activations"
 
 
-def forecasts(experiment, integer_run, *, panels=("typical", "worst")):
+def forecasts(experiment, integer_run):
     """The integer model's forecasts beside truth, float, ridge and persistence, for its window of median and of largest error."""
     dataset, windows = experiment.dataset, experiment.windows("test")
     integers = runs.integer_model(integer_run, experiment.source)
@@ -146,7 +146,7 @@ def forecasts(experiment, integer_run, *, panels=("typical", "worst")):
     error = np.square(list(lines.values())[-1] - windows.truth).mean(1)
     ranked = np.argsort(error)
     picks = {"typical": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    return pd.concat([_panel(panel, picks[panel], error, windows, lines, dataset) for panel in panels])
+    return pd.concat([_panel(name, i, error, windows, lines, dataset) for name, i in picks.items()])
 
 
 def _panel(panel, i, error, windows, lines, dataset):

@@ -108,11 +108,6 @@ def softmax(score, table, numerator, k, high):
     return np.minimum(shift_round(t * reciprocal, k), high).astype(np.int32)
 
 
-def quantise_input(difference, m, n, zero_point, low, high):
-    """Difference of counts to its anchor (17 bits signed) -> edge codes."""
-    return requantise(difference, m, n, zero_point, low, high)
-
-
 def output_counts(q, m, n, zero_point, anchor):
     """Output codes -> counts: requantised, the anchor added back, saturated to int16. q: (window, horizon), anchor: (window, 1) or int."""
     change = shift_round((q.astype(np.int64) - zero_point) * np.int64(m), n)

@@ -112,7 +112,7 @@ def split_addition(a1, a2, shift):
 class WeightQuantizer(nn.Module):
     """Symmetric quantiser of one weight matrix (out, in), a learned step per output channel or one for all.
 
-    The step is floored so that bias and accumulator stay below 2**24 (`headroom` = what the largest products can add up to).
+    `step(floor)` keeps the step at or above the floor at which bias and accumulator stay below 2**24.
     """
 
     def __init__(self, channels, *, bits, granularity):

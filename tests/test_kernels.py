@@ -185,10 +185,10 @@ def test_softmax_saturates():
     assert p[7] == 15 and p.sum() == 15
 
 
-def test_quantise_input_at_the_largest_difference():
+def test_requantise_at_the_largest_difference_of_counts():
     """Differences of two int16 counts have 17 bits."""
     m, n = np.uint16([40000]), np.uint8([24])
-    got = kernels.quantise_input(np.array([[-65535], [65535], [-210], [-209], [209], [210]]), m, n, 3, -128, 127).ravel()
+    got = kernels.requantise(np.array([[-65535], [65535], [-210], [-209], [209], [210]]), m, n, 3, -128, 127).ravel()
     expected = [clamp(3 + half_up(Fraction(d * 40000, 1 << 24)), -128, 127) for d in (-65535, 65535, -210, -209, 209, 210)]
     assert got.tolist() == expected and expected[:2] == [-128, 127]
 
