@@ -3,7 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 
-from qatlib import models, paths, runs
+import numpy as np
+
+from qatlib import data, models, paths, playlist, runs
 from qatlib.ptq import METHODS
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 from qatlib.runs import Run
@@ -17,6 +19,18 @@ RECIPES = {
 }
 EIGHT = QuantConfig(scheme="asymmetric")
 WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
+ENGINE_WIDTHS = ((8, 8), (4, 4), (2, 2))
+FOUR = QuantConfig(4, 4, scheme="adaptive")
+MIXED = {  # by the end of a primitive's path; all others as FOUR
+    "query": replace(FOUR, weight_bits=8, activation_bits=8),
+    "key": replace(FOUR, weight_bits=8, activation_bits=8),
+    "value": replace(FOUR, weight_bits=8, activation_bits=8),
+    "softmax": replace(FOUR, activation_bits=8),
+    "feed_forward.operand": replace(FOUR, activation_bits=3),
+    "widen": replace(FOUR, weight_bits=2),
+    "narrow": replace(FOUR, weight_bits=2),
+    "head": replace(FOUR, weight_bits=6),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,11 @@ class Experiment:
             models.point_config(96, self.horizon),
             models.decoder_config(self.context, self.horizon),
         )
+
+    @property
+    def one_step_model(self):
+        """The shape that was published on hardware (Ling, Qian & Schiele, arXiv 2407.11041): 12 samples, the next one as forecast."""
+        return models.point_config(12, 1, 32)
 
     def windows(self, split):
         return self.dataset.windows(split, self.context, self.horizon)
@@ -121,6 +140,45 @@ class Experiment:
         grid += [(m, "symmetric", w) for m in others for w in ((8, 8), (4, 4))]
         return [self._qat_run(*cell, seed) for cell in grid for seed in self.seeds]
 
+    def one_step(self):
+        """Baselines, float and QAT runs of the one-step model; apart, since an error one step ahead is another one than `horizon` ahead."""
+        model = self.one_step_model
+        baselines = [Run(model, method) for method in ("persistence", "ridge")]
+        quantised = [self._qat_run(model, "symmetric", w, seed) for w in ((8, 8), (4, 4)) for seed in self.seeds]
+        return [*baselines, *self.floats(model), *quantised]
+
+    def engine_runs(self):
+        """{name: run} of the models that the engine runs: the first seed of every model at three widths and at mixed ones."""
+        named = {}
+        for model in (self.default_model, *self.other_models, self.one_step_model):
+            scheme = "asymmetric" if model == self.default_model else "symmetric"
+            for w, a in ENGINE_WIDTHS:
+                named[f"{model.name}-w{w}a{a}"] = self._qat_run(model, scheme, (w, a), self.seeds[0])
+            named[f"{model.name}-mixed"] = self._mixed_run(model)
+        return named
+
+    def playlist(self, most=512):
+        """What the overlay's notebook plays: the default model at the engine's widths, and the last test windows that no gap parts."""
+        named = {n: r for n, r in self.engine_runs().items() if r.model == self.default_model and not r.exceptions}
+        self.table(named.values(), "models")
+        trained = playlist.by_width({name: runs.integer_model(run, self.source) for name, run in named.items()})
+        title = ", ".join(filter(None, (self.dataset.name, self.dataset.target, self.dataset.note)))
+        return playlist.Playlist(title, trained, *self.last_counts(most))
+
+    def last_counts(self, most):
+        """The last test windows of which each is a sample after the one before: int16 counts (n, context), and what followed (n, horizon)."""
+        windows, dataset = self.windows("test"), self.dataset
+        breaks = np.flatnonzero(np.diff(windows.rows) != 1) + 1
+        first = max([0, len(windows.rows) - most, *breaks])
+        rows = windows.rows[first:, None] + np.arange(self.horizon)
+        return windows.counts[first:], data.to_counts(dataset.values, dataset.resolution)[rows]
+
+    def _mixed_run(self, model):
+        primitives = [path for path, _ in models.Forecaster(model, models.Sensor(1.0, 0.0, 1.0)).named_modules()]
+        exceptions = tuple((p, config) for p in primitives for end, config in MIXED.items() if f".{p}".endswith(f".{end}"))
+        recipe, qat_recipe = RECIPES[model.family]
+        return Run(model, "qat-adaptive", self.seeds[0], recipe, FOUR, qat_recipe, exceptions)
+
     def _qat_run(self, model, scheme, widths, seed):
         recipe, qat_recipe = RECIPES[model.family]
         return Run(model, f"qat-{scheme}", seed, recipe, QuantConfig(*widths, scheme=scheme), qat_recipe)
@@ -135,7 +193,7 @@ class Experiment:
         return (self.dataset.name, self.dataset.target, self.horizon) == ("etth1", "OT", 24)
 
     def all_runs(self):
-        return [*self.baselines(), *self.floats(), *self.ptq(), *self.qat()]
+        return [*self.baselines(), *self.floats(), *self.ptq(), *self.qat(), *(self.one_step() if self.full else [])]
 
     def table(self, grid, name="runs"):
         """`runs.collect` on this data set."""

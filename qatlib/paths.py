@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else this is an installed wheel, on a board: what is made goes to the folder in use
+ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
 BUILD = Path(os.environ.get("QATLIB_BUILD") or ROOT / "build").resolve()  # run cache and executed notebooks
 FIGURES = Path(os.environ.get("QATLIB_FIGURES") or ROOT / "paper_figures").resolve()
 TABLES = FIGURES / "tables"
 EMBEDDED = ROOT / "data"  # the data set that ships with the project
+OVERLAYS = ROOT / "overlays" if CHECKOUT else PACKAGE / "overlays"
+MODELS = OVERLAYS / "models"  # the trained models that ship with it: see `zoo`
 NOTEBOOKS = ROOT / "notebooks"

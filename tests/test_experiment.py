@@ -63,6 +63,34 @@ def test_the_full_grid_is_what_was_promised(small):
     assert all(r.quantization.residual_bits == r.quantization.edge_bits == 8 for r in full.qat())
 
 
+def test_the_one_step_model_is_in_the_full_grid_and_beside_no_error_of_another_horizon(small):
+    full, shape = replace(small, profile="full"), small.one_step_model
+    assert (shape.name, shape.horizon) == ("point-w12-d32-h1", 1)
+    beside = [*full.baselines(), *full.floats(), *full.ptq(), *full.qat()]
+    assert {r.model.horizon for r in beside} == {6} and {r.model for r in full.one_step()} == {shape}
+    assert set(full.all_runs()) == {*beside, *full.one_step()} and shape not in {r.model for r in small.all_runs()}
+    cells = {(r.quantization.weight_bits, r.seed) for r in full.one_step() if r.quantization}
+    assert cells == {(w, seed) for w in (8, 4) for seed in range(5)}
+    assert {r.parent for r in full.one_step() if r.quantization} == {r for r in full.one_step() if r.method == "float"}
+
+
+def test_the_engine_runs_models_of_the_full_grid(small):
+    """Five models at four widths; those at 8 and 4 bits, and the default model at 2, are runs of the full grid."""
+    named, grid = small.engine_runs(), set(replace(small, profile="full").all_runs())
+    shapes = [m.name for m in (small.default_model, *small.other_models, small.one_step_model)]
+    assert list(named) == [f"{shape}-{width}" for shape in shapes for width in ("w8a8", "w4a4", "w2a2", "mixed")]
+    outside = {name for name, run in named.items() if run not in grid}
+    assert outside == {f"{s}-mixed" for s in shapes} | {f"{s}-w2a2" for s in shapes[1:]}
+    assert named["patch-c48-d16-w4a4"] == small.quantised_run(weight_bits=4, activation_bits=4)
+
+
+def test_mixed_widths_reach_every_attention_of_the_decoder(small):
+    exceptions = dict(small.engine_runs()["decoder-c48-d16-mixed"].exceptions)
+    attentions = ("encoder.0.attention", "decoder.0.attention", "decoder.0.cross")
+    assert all(exceptions[f"{path}.{part}"].activation_bits == 8 for path in attentions for part in ("query", "key", "value", "softmax"))
+    assert exceptions["decoder.0.feed_forward.widen"].weight_bits == 2 and exceptions["head"].weight_bits == 6
+
+
 def test_a_seed_pairs_a_quantised_run_with_its_float_run(small):
     assert all(r.parent in small.floats() for r in [*small.ptq(), *small.qat()])
 

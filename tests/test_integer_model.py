@@ -384,7 +384,7 @@ def test_the_lower_half_runs_on_numpy_alone(exported, extreme_counts, tmp_path):
 
         sys.meta_path.insert(0, Board())
         import numpy as np
-        from qatlib import artifact, integer_model, kernels, paths, program_check
+        from qatlib import artifact, integer_model, kernels, paths, program_check, zoo
 
         for family in ("patch", "point", "decoder"):
             model = integer_model.IntegerModel.load(f"{family}.safetensors")

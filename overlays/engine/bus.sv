@@ -1,0 +1,273 @@
+// AXI4 master: windows out of the input buffer, forecasts into the output buffer, never outside of the two. Bursts of at most 16 words of
+// 8 bytes, none across 4 KiB. A window is loaded while the one before is computed: there are two input and two output buffers.
+`default_nettype none
+
+module bus
+  import engine_pkg::*;
+#(
+    parameter int INPUT_WORDS = 256,
+    parameter int OUTPUT_WORDS = 32,
+    localparam int IW = $clog2(INPUT_WORDS),
+    localparam int OW = $clog2(OUTPUT_WORDS)
+) (
+    input  wire          clk,
+    input  wire          aresetn,
+    input  wire          i_rst,      // no run is on
+    input  wire          i_start,
+    input  wire          i_halt,
+    output wire          o_drained,
+    output logic [3:0]   o_cause,
+    output logic [31:0]  o_finished,
+    input  wire  [31:0]  i_windows,
+    input  wire  [31:0]  i_in_base,
+    input  wire  [31:0]  i_in_bytes,
+    input  wire  [31:0]  i_out_base,
+    input  wire  [31:0]  i_out_bytes,
+    input  wire  [15:0]  i_context,
+    input  wire  [15:0]  i_horizon,
+    input  wire  [16:0]  i_anchor,
+    // the engine's side
+    output wire          o_input_ready,
+    output wire  [15:0]  o_anchor,
+    input  wire  [IW-1:0] i_input_address,
+    output wire  [63:0]  o_input_word,
+    input  wire          i_free_input,
+    output wire          o_output_ready,
+    input  wire          i_count_valid,
+    input  wire  [15:0]  i_count,
+    input  wire          i_window_end,
+    // AXI4
+    output logic [31:0]  m_axi_araddr,
+    output logic [7:0]   m_axi_arlen,
+    output logic         m_axi_arvalid,
+    input  wire          m_axi_arready,
+    input  wire  [63:0]  m_axi_rdata,
+    input  wire  [1:0]   m_axi_rresp,
+    input  wire          m_axi_rlast,
+    input  wire          m_axi_rvalid,
+    output wire          m_axi_rready,
+    output logic [31:0]  m_axi_awaddr,
+    output logic [7:0]   m_axi_awlen,
+    output logic         m_axi_awvalid,
+    input  wire          m_axi_awready,
+    output wire  [63:0]  m_axi_wdata,
+    output logic         m_axi_wlast,
+    output logic         m_axi_wvalid,
+    input  wire          m_axi_wready,
+    input  wire  [1:0]   m_axi_bresp,
+    input  wire          m_axi_bvalid,
+    output wire          m_axi_bready
+);
+  // Words of a burst: at most 16, at most what is left, not across 4 KiB
+  function automatic logic [4:0] beats(input logic [8:0] word, input logic [13:0] left);
+    logic [9:0] room;
+    room  = 10'd512 - {1'b0, word};
+    beats = left < 14'd16 && {4'd0, room} >= left ? left[4:0] : room < 10'd16 ? room[4:0] : 5'd16;
+  endfunction
+
+  wire [13:0] in_words = 14'((i_context + 17'd3) >> 2);
+  wire [13:0] out_words = 14'((i_horizon + 17'd3) >> 2);
+
+  // ---- Windows in
+  logic [1:0] in_full;
+  logic in_write_half, in_read_half;
+  logic [31:0] in_address, in_room, in_left;  // next burst; bytes of the buffer ahead; windows to load
+  logic [13:0] ask_left, get_left;            // words of the window to ask for, and to get
+  logic [IW-1:0] in_word;
+  logic [15:0] last_count[2];
+  logic [6:0] bursts;                         // asked for and not ended
+  logic loading;
+  wire [4:0] in_beats = beats(in_address[11:3], ask_left);
+  wire ar_done = m_axi_arvalid && m_axi_arready;
+  wire r_done = m_axi_rvalid && m_axi_rready;
+  wire r_end = r_done && m_axi_rlast;
+
+  assign m_axi_rready = 1'b1;
+  assign o_input_ready = in_full[in_read_half];
+  assign o_anchor = i_anchor[16] ? i_anchor[15:0] : last_count[in_read_half];
+
+  memory #(
+      .LANES(1),
+      .BITS(64),
+      .DEPTH(2 * INPUT_WORDS)
+  ) u_input (
+      .clk,
+      .i_write(r_done && loading),
+      .i_write_address({in_write_half, in_word}),
+      .i_data(m_axi_rdata),
+      .i_read_address({in_read_half_5, i_input_address}),
+      .o_data(o_input_word)
+  );
+  // The counts of a window are read up to 6 cycles after it was given back by the sequencer, so i_free_input comes that late.
+  wire in_read_half_5 = in_read_half;
+
+  wire in_short = in_room < {15'd0, in_words, 3'd0};
+  wire out_short = out_room < {15'd0, out_words, 3'd0};
+  logic misaligned;
+  always_ff @(posedge clk)
+    misaligned <= i_in_base[2:0] != 0 || i_out_base[2:0] != 0 || in_words > INPUT_WORDS || out_words > OUTPUT_WORDS;
+
+  always_ff @(posedge clk)
+    if (!aresetn) begin
+      m_axi_arvalid <= 1'b0;
+      bursts <= '0;
+      {loading, in_full, in_left} <= '0;
+      {in_write_half, in_read_half} <= '0;
+    end else begin
+      if (ar_done) m_axi_arvalid <= 1'b0;
+      bursts <= bursts + 7'(ar_done) - 7'(r_end);
+      if (i_start) begin
+        {loading, in_full, in_write_half, in_read_half} <= '0;
+        in_left <= i_windows;
+        in_address <= i_in_base;
+        in_room <= i_in_bytes;
+      end else if (i_rst) begin
+        loading <= 1'b0;
+        in_left <= '0;
+      end else begin
+        if (i_free_input) begin
+          in_full[in_read_half] <= 1'b0;
+          in_read_half <= !in_read_half;
+        end
+        if (!loading && in_left != 0 && !in_full[in_write_half] && checked && !in_short && !misaligned) begin
+          loading <= 1'b1;
+          ask_left <= in_words;
+          get_left <= in_words;
+          in_word <= '0;
+        end
+        if (loading && ask_left != 0 && (!m_axi_arvalid || m_axi_arready) && !i_halt) begin
+          m_axi_arvalid <= 1'b1;
+          m_axi_araddr <= in_address;
+          m_axi_arlen <= 8'(in_beats) - 8'd1;
+          in_address <= in_address + {24'd0, in_beats, 3'd0};
+          ask_left <= ask_left - 14'(in_beats);
+        end
+        if (r_done && loading) begin
+          in_word <= in_word + 1'b1;
+          get_left <= get_left - 1'b1;
+          last_count[in_write_half] <= m_axi_rdata[((i_context-16'd1)%4)*16+:16];
+          if (get_left == 1) begin
+            loading <= 1'b0;
+            in_full[in_write_half] <= 1'b1;
+            in_write_half <= !in_write_half;
+            in_left <= in_left - 1'b1;
+            in_room <= in_room - {15'd0, in_words, 3'd0};
+          end
+        end
+      end
+    end
+
+  // ---- Forecasts out: counts are packed by four
+  logic [1:0] out_full;
+  logic out_write_half, out_read_half;
+  logic [OW-1:0] out_word;
+  logic [1:0] out_lane;
+  logic [47:0] packed_counts;
+  logic [OW-1:0] send_word;
+  logic [31:0] out_address, out_room, out_left;
+  logic [13:0] send_left;
+  logic [4:0] burst_left;
+  typedef enum logic [1:0] {WAIT, FETCH, SEND, RESPONSE} write_state_t;
+  write_state_t write_state;
+  logic checked;
+  wire [4:0] out_beats = beats(out_address[11:3], send_left);
+  wire w_done = m_axi_wvalid && m_axi_wready;
+
+  assign o_output_ready = !out_full[out_write_half];
+  assign m_axi_bready = 1'b1;
+  assign o_drained = !m_axi_arvalid && bursts == 0 && (write_state == WAIT);
+
+  memory #(
+      .LANES(4),
+      .BITS(16),
+      .DEPTH(2 * OUTPUT_WORDS),
+      .STYLE("distributed")
+  ) u_output (
+      .clk,
+      .i_write(i_count_valid ? 4'd1 << out_lane : 4'd0),
+      .i_write_address({out_write_half, out_word}),
+      .i_data({4{i_count}}),
+      .i_read_address({out_read_half, w_done ? send_word + 1'b1 : send_word}),
+      .o_data(m_axi_wdata)
+  );
+
+  always_ff @(posedge clk)
+    if (!aresetn) begin
+      write_state <= WAIT;
+      {m_axi_awvalid, m_axi_wvalid, out_full, out_left, checked} <= '0;
+      o_finished <= '0;
+      o_cause <= CAUSE_NONE;
+    end else begin
+      checked <= !i_start && !i_rst;
+      if (m_axi_awready) m_axi_awvalid <= 1'b0;
+      if (i_rst && !i_halt) o_cause <= CAUSE_NONE;
+      else if (o_cause == CAUSE_NONE) begin
+        if (checked && (misaligned || in_left != 0 && !loading && in_short || out_left != 0 && out_short)) o_cause <= CAUSE_BUFFERS;
+        if (r_done && m_axi_rresp[1]) o_cause <= CAUSE_READ;
+        if (m_axi_bvalid && m_axi_bresp[1]) o_cause <= CAUSE_WRITE;
+      end
+
+      if (i_start) begin
+        {out_full, out_write_half, out_read_half, out_word, out_lane} <= '0;
+        out_left <= i_windows;
+        out_address <= i_out_base;
+        out_room <= i_out_bytes;
+        send_left <= out_words;
+        send_word <= '0;
+        o_finished <= '0;
+      end else if (i_rst && !i_halt) begin
+        out_left <= '0;
+        out_full <= '0;
+        o_finished <= '0;
+      end else begin
+        if (i_count_valid) {out_word, out_lane} <= {out_word, out_lane} + 1'b1;
+        if (i_window_end) begin
+          out_full[out_write_half] <= 1'b1;
+          out_write_half <= !out_write_half;
+          {out_word, out_lane} <= '0;
+        end
+        case (write_state)
+          WAIT:
+          if (out_full[out_read_half] && !out_short && !i_halt) begin
+            m_axi_awvalid <= 1'b1;
+            m_axi_awaddr <= out_address;
+            m_axi_awlen <= 8'(out_beats) - 8'd1;
+            burst_left <= out_beats;
+            out_address <= out_address + {24'd0, out_beats, 3'd0};
+            send_left <= send_left - 14'(out_beats);
+            write_state <= FETCH;
+          end
+          FETCH: begin
+            m_axi_wvalid <= 1'b1;
+            m_axi_wlast <= burst_left == 1;
+            write_state <= SEND;
+          end
+          SEND:
+          if (w_done) begin
+            send_word <= send_word + 1'b1;
+            burst_left <= burst_left - 1'b1;
+            m_axi_wlast <= burst_left == 2;
+            if (burst_left == 1) begin
+              m_axi_wvalid <= 1'b0;
+              write_state <= RESPONSE;
+            end
+          end
+          RESPONSE:
+          if (m_axi_bvalid) begin
+            write_state <= WAIT;
+            if (send_left == 0) begin
+              send_left <= out_words;
+              send_word <= '0;
+              out_full[out_read_half] <= 1'b0;
+              out_read_half <= !out_read_half;
+              out_left <= out_left - 1'b1;
+              out_room <= out_room - {15'd0, out_words, 3'd0};
+              if (!i_halt) o_finished <= o_finished + 1'b1;
+            end
+          end
+        endcase
+      end
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,27 @@
+// A memory with one write and one read port. Words are written by lanes; a word read is valid one cycle after its address.
+`default_nettype none
+
+module memory #(
+    parameter int LANES = 4,
+    parameter int BITS = 8,  // of a lane
+    parameter int DEPTH = 512,
+    parameter STYLE = "block",  // block or distributed
+    localparam int AW = $clog2(DEPTH)
+) (
+    input  wire                   clk,
+    input  wire  [LANES-1:0]      i_write,
+    input  wire  [AW-1:0]         i_write_address,
+    input  wire  [LANES*BITS-1:0] i_data,
+    input  wire  [AW-1:0]         i_read_address,
+    output logic [LANES*BITS-1:0] o_data
+);
+  (* ram_style = STYLE *) logic [LANES*BITS-1:0] words[DEPTH];
+
+  always_ff @(posedge clk) begin
+    for (int lane = 0; lane < LANES; lane++)
+      if (i_write[lane]) words[i_write_address][lane*BITS+:BITS] <= i_data[lane*BITS+:BITS];
+    o_data <= words[i_read_address];
+  end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,189 @@
+// The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
+// `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
+// T[j] = floor(255 exp(-j / 2^e) + 1/2) is read from one table of steps of 1/64, j shifted by 6 - e.
+// Timing: sum and probability, scores in cycle 2, o_t in cycle 4; r of a row in cycle 6, written 16 cycles after the row's last issue.
+`default_nettype none
+
+module softmax #(
+    parameter int COLS = 4,
+    parameter int ROWS_DEPTH = 64,
+    parameter int DIVIDERS = 2,
+    localparam int RW = $clog2(ROWS_DEPTH)
+) (
+    input  wire               clk,
+    input  wire               rst,
+    input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 5, ..
+    input  wire  [RW-1:0]     i_row_5,
+    input  wire  [RW-1:0]     i_row_6,
+    input  wire  [COLS*8-1:0] i_scores_2,
+    input  wire  [5:0]        i_lanes_3,
+    input  wire  [1:0]        i_exponent_2,   // 6 - e
+    input  wire               i_sum_5,        // a group to be summed
+    input  wire               i_row_first_5,
+    input  wire               i_row_last_5,
+    input  wire  [24:0]       i_numerator_6,
+    output wire  [COLS*8-1:0] o_t_4,
+    output wire  [16:0]       o_r_6,
+    // largest score
+    input  wire               i_max_12,
+    input  wire               i_row_first_12,
+    input  wire               i_row_last_12,
+    input  wire  [RW-1:0]     i_row_14,
+    input  wire  [5:0]        i_lanes_12,
+    input  wire  [COLS*9-1:0] i_codes_12
+);
+  // Largest score of each row
+  logic signed [7:0] largest, running, largest_d;
+  logic max_13, first_13, last_13, write_14;
+  wire [7:0] max_2;
+
+  always_comb begin
+    largest_d = -8'sd128;
+    for (int c = 0; c < COLS; c++)
+      if (6'(c) < i_lanes_12 && $signed(i_codes_12[c*9+:8]) > largest_d) largest_d = $signed(i_codes_12[c*9+:8]);
+  end
+  always_ff @(posedge clk) begin
+    largest <= largest_d;
+    {max_13, first_13, last_13} <= {i_max_12, i_row_first_12, i_row_last_12};
+    write_14 <= max_13 && last_13;
+    if (max_13) running <= first_13 || largest > running ? largest : running;
+  end
+  memory #(
+      .LANES(1),
+      .BITS(8),
+      .DEPTH(ROWS_DEPTH),
+      .STYLE("distributed")
+  ) u_max (
+      .clk,
+      .i_write(write_14),
+      .i_write_address(i_row_14),
+      .i_data(running),
+      .i_read_address(i_row_1),
+      .o_data(max_2)
+  );
+
+  // Table
+  logic [COLS*9-1:0] index;
+  logic [COLS-1:0] zero, zero_4;
+  wire [COLS*8-1:0] table_4;
+  for (genvar c = 0; c < COLS; c++) begin : g_table
+    wire [7:0] below = max_2 - i_scores_2[c*8+:8];
+    wire [10:0] steps = 11'(below) << i_exponent_2;
+    always_ff @(posedge clk) begin
+      index[c*9+:9] <= steps[8:0];
+      zero[c] <= steps[10:9] != 0;
+      zero_4[c] <= zero[c] || 6'(c) >= i_lanes_3;
+    end
+    assign o_t_4[c*8+:8] = zero_4[c] ? 8'd0 : table_4[c*8+:8];
+  end
+
+  for (genvar c = 0; c < COLS; c += 2) begin : g_rom
+    exp_table u_exp (
+        .clk,
+        .i_index(index[c*9+:18]),
+        .o_t(table_4[c*8+:16])
+    );
+  end
+
+  // Sum of a row
+  logic [12:0] partial_d;
+  logic [12:0] partial;
+  logic [17:0] total;
+  logic start;
+  always_comb begin
+    partial_d = '0;
+    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(o_t_4[c*8+:8]);
+  end
+  always_ff @(posedge clk) begin
+    partial <= partial_d;
+    if (i_sum_5) total <= (i_row_first_5 ? 18'd0 : total) + 18'(partial);
+    start <= !rst && i_sum_5 && i_row_last_5;
+  end
+
+  // r = N / total, two bits a cycle, in the divider whose turn it is. N < 255 * 2^17 and total >= 255, so r has 17 bits.
+  logic [DIVIDERS-1:0] turn, finished;
+  logic [DIVIDERS*(RW+17)-1:0] results;
+  logic [RW+16:0] result;
+  always_ff @(posedge clk) begin
+    if (rst) turn <= 1;
+    else if (start) turn <= DIVIDERS == 1 ? turn : {turn[DIVIDERS-2:0], turn[DIVIDERS-1]};
+  end
+  for (genvar d = 0; d < DIVIDERS; d++) begin : g_divider
+    divider #(
+        .TAG(RW)
+    ) u_divider (
+        .clk,
+        .rst,
+        .i_start(start && turn[d]),
+        .i_tag(i_row_6),
+        .i_numerator(i_numerator_6),
+        .i_denominator(total),
+        .o_done(finished[d]),
+        .o_quotient(results[d*(RW+17)+:17]),
+        .o_tag(results[d*(RW+17)+17+:RW])
+    );
+  end
+  always_comb begin
+    result = '0;
+    for (int d = 0; d < DIVIDERS; d++) if (finished[d]) result = result | results[d*(RW+17)+:RW+17];
+  end
+  memory #(
+      .LANES(1),
+      .BITS(17),
+      .DEPTH(ROWS_DEPTH),
+      .STYLE("distributed")
+  ) u_reciprocal (
+      .clk,
+      .i_write(|finished),
+      .i_write_address(result[RW+16:17]),
+      .i_data(result[16:0]),
+      .i_read_address(i_row_5),
+      .o_data(o_r_6)
+  );
+endmodule
+
+// Quotient of 17 bits by restoring division, two bits a cycle: o_done is up 10 cycles after i_start.
+module divider #(
+    parameter int TAG = 6
+) (
+    input  wire             clk,
+    input  wire             rst,
+    input  wire             i_start,
+    input  wire  [TAG-1:0]  i_tag,
+    input  wire  [24:0]     i_numerator,
+    input  wire  [17:0]     i_denominator,
+    output wire             o_done,
+    output wire  [16:0]     o_quotient,
+    output logic [TAG-1:0]  o_tag
+);
+  logic [17:0] denominator, remainder, once, twice;
+  logic [17:0] bits;  // of the numerator still to come; the quotient moves in behind them
+  logic [9:0] step;  // where the quotient is: one bit walks down
+  logic q1, q0;
+  logic [18:0] r1, r0;
+
+  always_comb begin
+    r1 = {remainder, bits[17]};
+    q1 = r1 >= 19'(denominator);
+    once = q1 ? 18'(r1 - 19'(denominator)) : r1[17:0];
+    r0 = {once, bits[16]};
+    q0 = r0 >= 19'(denominator);
+    twice = q0 ? 18'(r0 - 19'(denominator)) : r0[17:0];
+  end
+  always_ff @(posedge clk) begin
+    step <= rst ? '0 : {i_start, step[9:1]};
+    if (i_start) begin
+      denominator <= i_denominator;
+      remainder <= 18'(i_numerator[24:18]);
+      bits <= i_numerator[17:0];
+      o_tag <= i_tag;
+    end else if (step[9:1] != 0) begin
+      remainder <= twice;
+      bits <= {bits[15:0], q1, q0};
+    end
+  end
+  assign o_done = step[0];
+  assign o_quotient = bits[16:0];
+endmodule
+
+`default_nettype wire

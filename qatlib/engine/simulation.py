@@ -1,0 +1,83 @@
+"""Forecasts by the simulated hardware: the program and the windows go in over AXI, every cycle of the RTL is carried out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qatlib.engine import isa
+from qatlib.engine.compiler import Program, compile
+from qatlib.engine.rtl import Rtl
+
+INPUT, OUTPUT = 0x1000_0000, 0x2000_0000  # where the buffers lie for the engine
+TIMEOUT = 1 << 20  # cycles for a window, many times what the largest needs
+REGISTER = {name: offset for name, offset, *_ in isa.REGISTERS}
+
+
+class EngineError(RuntimeError):
+    """The engine reports an error, or does not come to an end."""
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """first: from the first input word accepted to the last output word valid, of the first window alone (nothing overlapped);
+    interval: between windows, mean over the batch, None for one window; total: from start to done of the batch."""
+
+    first: int
+    interval: float | None
+    total: int
+
+
+def pad(counts):
+    """int16 (windows, n) -> the buffer's layout: every window begins at a multiple of 8 bytes."""
+    padded = np.zeros((len(counts), -(-counts.shape[1] // 4) * 4), np.int16)
+    padded[:, : counts.shape[1]] = counts
+    return padded
+
+
+def load(rtl, program):
+    """Write a program, its parameters and what the registers must know of it."""
+    for address, words in program.writes:
+        rtl.write_block(address, words)
+    rtl.write(REGISTER["CONTEXT"], program.context)
+    rtl.write(REGISTER["HORIZON"], program.horizon)
+    rtl.write(REGISTER["ANCHOR"], 0 if program.anchor is None else 1 << 16 | program.anchor & 0xFFFF)
+
+
+def run(rtl, program, counts):
+    """int16 (windows, context) through a loaded engine -> (int16 (windows, horizon), cycles from start to done)."""
+    source = pad(counts)
+    target = np.zeros((len(counts), -(-program.horizon // 4) * 4), np.int16)
+    rtl.map(INPUT, source)
+    rtl.map(OUTPUT, target)
+    try:
+        registers = {"IN_BASE": INPUT, "IN_BYTES": source.nbytes, "OUT_BASE": OUTPUT, "OUT_BYTES": target.nbytes, "WINDOWS": len(counts)}
+        for name, value in registers.items():
+            rtl.write(REGISTER[name], value)
+        rtl.mark()
+        rtl.write(REGISTER["CTRL"], 0b101)
+        done = rtl.wait_irq(TIMEOUT * len(counts))
+        status = rtl.read(REGISTER["STATUS"])
+        if not done or status & 0b100:
+            cause = isa.CAUSES.get(status >> 4 & 15, "unknown") if done else "it does not come to an end"
+            raise EngineError(f"{program.name} on {program.config.name}: {cause} (status 0x{status:08x}, program word {status >> 8 & 0xFFFF})")
+        rtl.write(REGISTER["STATUS"], 0b10)
+        return target[:, : program.horizon].copy(), rtl.read(REGISTER["CYCLES"])
+    finally:
+        rtl.unmap(INPUT)
+        rtl.unmap(OUTPUT)
+
+
+def simulate(model, counts, config, *, rtl=None):
+    """Forecasts of the simulated engine: int16 (windows, context) -> (int16 (windows, horizon), Cycles).
+
+    model: IntegerModel or Program. rtl: an engine to use; else one is made. Raises compiler.DoesNotFit, EngineError, rtl.BuildError.
+    """
+    program = model if isinstance(model, Program) else compile(model, config)
+    rtl = rtl or Rtl(config)
+    load(rtl, program)
+    first, _ = run(rtl, program, counts[:1])
+    alone = rtl.last_out - rtl.first_in + 1
+    if len(counts) == 1:
+        return first, Cycles(alone, None, alone)
+    result, total = run(rtl, program, counts)
+    return result, Cycles(alone, (total - alone) / (len(counts) - 1), total)

@@ -1,0 +1,172 @@
+"""Figures of the running overlay, still and live: truth and forecasts as they come, and where the time goes.
+
+Needs numpy and matplotlib; the live panel has buttons where ipywidgets is there. `save` and `table` do what `plots` does, without pandas.
+"""
+
+import asyncio
+import csv
+import io
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from qatlib import paths
+
+try:
+    import ipywidgets
+except ImportError:  # not on every board
+    ipywidgets = None
+
+plt.style.use(Path(__file__).with_name("qatlib.mplstyle"))
+
+PAST = 72  # samples shown before the forecast
+PARTS = {"python": "Python", "bus": "bus", "engine": "engine"}
+COLOURS = {"python": "0.6", "bus": "C1", "engine": "C0"}
+
+
+def play(engine, playlist):
+    """Every window through every model. -> {label: int16 (n, horizon)}, {label: overlay.Times}."""
+    forecasts, times = {}, {}
+    for label, model in playlist.models.items():
+        engine.load(model)
+        forecasts[label], times[label] = engine.run(playlist.windows), engine.last_run
+    return forecasts, times
+
+
+def mean_error(forecast, playlist):
+    """Mean absolute error in sensor units of int16 (n, horizon) against the truth of the first n windows."""
+    return np.abs(forecast.astype(np.int64) - playlist.truth[: len(forecast)]).mean() * playlist.resolution
+
+
+def typical(forecast, playlist):
+    """Number of the window with the median error of int16 (n, horizon)."""
+    errors = np.abs(forecast.astype(np.int64) - playlist.truth[: len(forecast)]).mean(axis=1)
+    return int(np.argsort(errors, kind="stable")[len(errors) // 2])
+
+
+def plot_forecast(playlist, at, forecasts, ax=None):
+    """Truth around window number `at`, and its forecasts {label: int16 counts (horizon,)}, in sensor units. -> Axes."""
+    ax = ax or plt.subplots(figsize=(7.5, 4))[1]
+    past = playlist.windows[at, -PAST:] * playlist.resolution
+    ahead = np.arange(playlist.truth.shape[1]) + 1
+    ax.plot(np.arange(len(past)) - len(past) + 1, past, color="black", label="truth so far")
+    ax.plot(ahead, playlist.truth[at] * playlist.resolution, ":", color="black", label="what followed")
+    for i, (label, forecast) in enumerate(forecasts.items()):
+        ax.plot(ahead, forecast * playlist.resolution, color=f"C{i}", label=f"forecast {label}")
+    ax.axvline(0, color="0.7", lw=1)
+    ax.set(xlabel="samples after the last input", ylabel="value (sensor units)")
+    ax.legend(loc="upper left", fontsize=9)
+    return ax
+
+
+def plot_times(times, ax=None):
+    """Microseconds a window in Python, on the bus and in the engine. times: {label: overlay.Times}. -> Axes."""
+    ax = ax or plt.subplots(figsize=(7.5, 0.6 * len(times) + 1.6))[1]
+    left = np.zeros(len(times))
+    for part, name in PARTS.items():
+        width = np.array([t.per_window()[part] for t in times.values()])
+        ax.barh(list(times), width, left=left, color=COLOURS[part], label=name)
+        left += width
+    run = next(iter(times.values()))
+    what = "; Python on this computer, the rest simulated" if run.simulated else ""
+    ax.set_xlabel(f"microseconds a window (engine at {run.clock_mhz:g} MHz{what})")
+    ax.invert_yaxis()
+    ax.legend(ncol=3, loc="lower right", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def save(ax, name, columns, playlist, engine):
+    """Write FIGURES/name.svg, .png and .csv ({column: values}); the data and what ran stand on the figure. -> the figure."""
+    figure = ax.figure
+    figure.suptitle(f"{playlist.title}; {engine.note}", x=0.99, ha="right", fontsize=9, color="0.35")
+    paths.FIGURES.mkdir(parents=True, exist_ok=True)
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
+        figure.savefig(paths.FIGURES / (name + suffix), metadata=metadata)
+    _write(paths.FIGURES / f"{name}.csv", columns)
+    return figure
+
+
+def table(name, columns):
+    """Write TABLES/name.csv from {column: values}. -> its text in columns, to be printed."""
+    paths.TABLES.mkdir(parents=True, exist_ok=True)
+    _write(paths.TABLES / f"{name}.csv", columns)
+    rows = [list(columns), *([str(v) for v in row] for row in zip(*columns.values()))]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in rows)
+
+
+def _write(path, columns):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values()))
+
+
+class Live:
+    """Plays the test windows through the overlay, a window a step; the reader starts and stops it, and picks the bits while it runs."""
+
+    def __init__(self, engine, playlist, pause=0.05):
+        """pause: seconds between two steps."""
+        self.engine, self.playlist, self.pause = engine, playlist, pause
+        self.at, self.errors, self.task = -1, {label: [] for label in playlist.models}, None
+        self.figure, self.axes = plt.subplots(figsize=(7.5, 4))
+        plt.close(self.figure)  # drawn by `picture`, not once more by the notebook
+        self.label = next(iter(playlist.models))
+        self.step()
+
+    def show(self):
+        """The panel; a still figure where there is no ipywidgets."""
+        if ipywidgets is None:
+            return self.figure
+        self.image = ipywidgets.Image(value=self.picture(), format="png")
+        self.button = ipywidgets.ToggleButton(description="play", icon="play")
+        self.widths = ipywidgets.ToggleButtons(options=list(self.playlist.models))
+        self.button.observe(self._pressed, "value")
+        self.widths.observe(lambda change: self.choose(change["new"]), "value")
+        self.message = ipywidgets.Label()
+        return ipywidgets.VBox([ipywidgets.HBox([self.button, self.widths]), self.image, self.message])
+
+    def choose(self, label):
+        """Go on with the model of this width: it is loaded before the next window."""
+        self.label = label
+
+    def step(self):
+        """The next window through the overlay, and the new picture's curves. -> its forecast, int16 (horizon,)."""
+        self.at = (self.at + 1) % len(self.playlist.windows)
+        model = self.playlist.models[self.label]
+        if self.engine.model is not model:
+            self.engine.load(model)
+        forecast = self.engine.run(self.playlist.windows[self.at : self.at + 1])[0]
+        self.errors[self.label].append(np.abs(forecast.astype(int) - self.playlist.truth[self.at]).mean() * self.playlist.resolution)
+        self._draw(forecast)
+        return forecast
+
+    def _draw(self, forecast):
+        self.axes.clear()
+        plot_forecast(self.playlist, self.at, {self.label: forecast}, self.axes)
+        seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in self.errors.items() if e)
+        self.axes.set_title(f"mean error so far (windows): {seen}", loc="left", fontsize=10)
+        self.figure.suptitle(f"{self.playlist.title}; {self.engine.note}", x=0.99, ha="right", fontsize=9, color="0.35")
+
+    def picture(self):
+        """The figure as PNG."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=80)
+        return buffer.getvalue()
+
+    def _pressed(self, change):
+        if change["new"]:
+            self.task = asyncio.get_running_loop().create_task(self._play())
+
+    async def _play(self):
+        """Until the button is released; between two steps the notebook handles what the reader does."""
+        try:
+            while self.button.value:
+                self.step()
+                self.image.value = self.picture()
+                await asyncio.sleep(self.pause)
+        except Exception as error:  # nobody awaits this task: what went wrong has to stand in the panel
+            self.message.value = f"{type(error).__name__}: {error}"
+        finally:
+            self.button.value = False
