@@ -111,7 +111,7 @@ class Status:
 
 @dataclass
 class Times:
-    """Where the time of a run went, in seconds: Python on the processor, the bus (registers, caches, windows in, forecasts out), the engine.
+    """Where the time of a run went, in seconds: Python on the processor, the bus (registers, caches, windows, forecasts), the engine.
 
     If `simulated`, bus and engine are clock cycles of the RTL at `clock_mhz`, and Python is this computer's.
     """
@@ -158,7 +158,7 @@ class Engine(DefaultIP):
         if identity != isa.ID:
             raise EngineError(f"wrong bitstream: 0x{identity:08X} at address 0x{address:08X} identifies no engine (0x{isa.ID:08X})")
         if version != isa.VERSION:
-            raise EngineError(f"wrong bitstream: version {version}, this qatlib drives version {isa.VERSION}; install those of one release")
+            raise EngineError(f"wrong bitstream: it has version {version}, this qatlib drives {isa.VERSION}; take both from one release")
         found = [config for config in isa.CONFIGS.values() if config.checksum == checksum]
         if not found:
             raise EngineError(f"wrong bitstream: configuration 0x{checksum:08X} is none of {', '.join(isa.CONFIGS)} in this qatlib")
@@ -174,7 +174,7 @@ class Engine(DefaultIP):
         return Status.decode(self._read("STATUS"))
 
     def load(self, model):
-        """Compile a model (IntegerModel, or the path of its file) and write it into the engine's memories: no new bitstream, no new overlay.
+        """Compile a model (IntegerModel, or the path of its file) and write it into the engine's memories: no new bitstream, no synthesis.
 
         EngineError while the engine runs; whatever the compiler refuses leaves the model before in place.
         """
@@ -185,7 +185,7 @@ class Engine(DefaultIP):
         self._write_program()
 
     def forecast(self, values):
-        """Forecast in sensor units: (context,) or (windows, context) -> float64 of the same dimensions. ValueError for NaN or out of range."""
+        """Forecast in sensor units: (windows, context) or (context,) -> float64 likewise. ValueError for NaN and out of range."""
         model = self._loaded()
         on_engine = SimpleNamespace(resolution=model.resolution, horizon=model.horizon, forward=self.run)
         return IntegerModel.predict(on_engine, values)  # its checks and its scaling, this engine's integers
@@ -258,7 +258,7 @@ class Engine(DefaultIP):
     async def wait_async(self):
         """`wait` for the interrupt; one that does not come is an EngineError too."""
         if getattr(self, "irq", None) is None:
-            raise EngineError("the engine's interrupt is not connected (see pynq's warning when the overlay was opened); use run, which asks")
+            raise EngineError("the engine's interrupt is not connected (pynq warned of it as the overlay was opened); use run")
         seen = 0
         while not ((status := self.status).done or status.error):
             try:
@@ -305,7 +305,7 @@ class Engine(DefaultIP):
         deadline = time.monotonic() + self.timeout
         while (status := self.status).resetting or status.busy:
             if time.monotonic() > deadline:
-                raise EngineError(f"the reset does not end within {self.timeout:g} s: the bus does not answer; open the overlay again ({status})")
+                raise EngineError(f"the reset does not end, the bus does not answer: open the overlay again ({status})")
 
     def close(self):
         """Give the buffers back."""

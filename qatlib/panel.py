@@ -49,14 +49,14 @@ def plot_forecast(playlist, at, forecasts, ax=None):
     """Truth around window number `at`, and its forecasts {label: int16 counts (horizon,)}, in sensor units. -> Axes."""
     ax = ax or plt.subplots(figsize=(7.5, 4))[1]
     past = playlist.windows[at, -PAST:] * playlist.resolution
-    ahead = np.arange(playlist.truth.shape[1]) + 1
+    ahead, colours = np.arange(playlist.truth.shape[1]) + 1, list(playlist.models)
     ax.plot(np.arange(len(past)) - len(past) + 1, past, color="black", label="truth so far")
     ax.plot(ahead, playlist.truth[at] * playlist.resolution, ":", color="black", label="what followed")
-    for i, (label, forecast) in enumerate(forecasts.items()):
-        ax.plot(ahead, forecast * playlist.resolution, color=f"C{i}", label=f"forecast {label}")
+    for label, forecast in forecasts.items():
+        ax.plot(ahead, forecast * playlist.resolution, color=f"C{colours.index(label)}", label=f"forecast {label}")
     ax.axvline(0, color="0.7", lw=1)
     ax.set(xlabel="samples after the last input", ylabel="value (sensor units)")
-    ax.legend(loc="upper left", fontsize=9)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=5, fontsize=8)
     return ax
 
 
@@ -69,8 +69,8 @@ def plot_times(times, ax=None):
         ax.barh(list(times), width, left=left, color=COLOURS[part], label=name)
         left += width
     run = next(iter(times.values()))
-    what = "; Python on this computer, the rest simulated" if run.simulated else ""
-    ax.set_xlabel(f"microseconds a window (engine at {run.clock_mhz:g} MHz{what})")
+    what = "simulated; Python: this computer" if run.simulated else "on the board"
+    ax.set_xlabel(f"microseconds a window (at {run.clock_mhz:g} MHz, {what})")
     ax.invert_yaxis()
     ax.legend(ncol=3, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
@@ -146,7 +146,7 @@ class Live:
         self.axes.clear()
         plot_forecast(self.playlist, self.at, {self.label: forecast}, self.axes)
         seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in self.errors.items() if e)
-        self.axes.set_title(f"mean error so far (windows): {seen}", loc="left", fontsize=10)
+        self.axes.set_xlabel(f"samples after the last input\nmean error so far (windows): {seen}")
         self.figure.suptitle(f"{self.playlist.title}; {self.engine.note}", x=0.99, ha="right", fontsize=9, color="0.35")
 
     def picture(self):

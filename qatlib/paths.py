@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else this is an installed wheel, on a board: what is made goes to the folder in use
+CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else a wheel was installed, on a board: what is made goes to the folder in use
 ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
 BUILD = Path(os.environ.get("QATLIB_BUILD") or ROOT / "build").resolve()  # run cache and executed notebooks
 FIGURES = Path(os.environ.get("QATLIB_FIGURES") or ROOT / "paper_figures").resolve()

@@ -110,7 +110,7 @@ class SimDevice(Device):
         raise MemoryError(f"nothing answers at address 0x{address:08X}; has an overlay been downloaded?")
 
     def allocate(self, shape, dtype="u4", cacheable=True, **_):
-        """A buffer that the engine can reach. A cacheable one has to be flushed before the engine reads it, and invalidated after it wrote."""
+        """A buffer that the engine can reach. A cacheable one has to be flushed before the engine reads it, invalidated after it wrote."""
         size = max(1, -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // PAGE)) * PAGE
         seen = np.zeros(size, np.uint8)
         memory = np.zeros(size, np.uint8) if cacheable else seen

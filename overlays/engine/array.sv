@@ -1,6 +1,6 @@
 // The multiplier array: COLS dot products of ROWS codes a cycle, summed over the chunks and nibble passes of an output.
 // A lane multiplies two nibbles, each with a sign of its own: wider codes take two passes, weighted by 16 to the number of high nibbles.
-// Timing: codes and weights in cycle 1, bias in cycle 5, sum in cycle 6 (valid where the control marked the last pass).
+// Timing: codes and weights in cycle 1, bias in cycle 6, sum in cycle 7 (valid where the control marked the last pass).
 `default_nettype none
 
 module array #(
@@ -18,76 +18,109 @@ module array #(
     input  wire                       i_weight_high,
     input  wire                       i_weight_signed,
     input  wire                       i_first,
-    // cycle 5
-    input  wire  [COLS*25-1:0]        i_bias,
     // cycle 6
-    output logic [COLS*25-1:0]        o_sum
+    input  wire  [COLS*25-1:0]        i_bias,
+    // cycle 7
+    output wire  [COLS*25-1:0]        o_sum
 );
   localparam int FOURS = ROWS / 4;
   localparam int SUM = 9 + $clog2(ROWS);  // bits of a dot product
 
-  logic [ROWS*5-1:0] x;
-  logic [ROWS*COLS*5-1:0] w;
-  logic [1:0] shift[4];  // cycles 2 to 5
-  logic first[4];
+  // A weight is two digits of two bits. Each row makes what a digit can ask for of its code, once for all columns: x and 3 x; for the upper
+  // digit also u and v, which are 2 x and 3 x, or -2 x and -x where the digit has the sign. A lane is then two selections and an addition.
+  logic [ROWS*7-1:0] x1, x3, xu, xv;  // cycle 3
+  logic [ROWS*COLS*4-1:0] w, w_d;     // cycles 3, 2
+  logic [ROWS*5-1:0] x;               // cycle 2
+  logic weight_signed;
+  logic [1:0] shift[5];  // cycles 2 to 6
+  logic first[5];
 
   always_ff @(posedge clk) begin
     for (int r = 0; r < ROWS; r++) begin
       x[r*5+:4] <= i_code_high ? i_codes[r*8+4+:4] : i_codes[r*8+:4];
       x[r*5+4]  <= i_code_signed & (i_code_high ? i_codes[r*8+7] : i_codes[r*8+3]);
+      x1[r*7+:7] <= 7'($signed(x[r*5+:5]));
+      x3[r*7+:7] <= 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
+      xu[r*7+:7] <= weight_signed ? -7'($signed({x[r*5+:5], 1'b0})) : 7'($signed({x[r*5+:5], 1'b0}));
+      xv[r*7+:7] <= weight_signed ? -7'($signed(x[r*5+:5])) : 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
     end
-    for (int i = 0; i < ROWS * COLS; i++) begin
-      w[i*5+:4] <= !i_from_kv ? i_weights[i*4+:4] : i_weight_high ? i_kv[i*8+4+:4] : i_kv[i*8+:4];
-      w[i*5+4]  <= i_weight_signed & (!i_from_kv ? i_weights[i*4+3] : i_weight_high ? i_kv[i*8+7] : i_kv[i*8+3]);
-    end
+    for (int i = 0; i < ROWS * COLS; i++)
+      w_d[i*4+:4] <= !i_from_kv ? i_weights[i*4+:4] : i_weight_high ? i_kv[i*8+4+:4] : i_kv[i*8+:4];
+    w <= w_d;
+    weight_signed <= i_weight_signed;
     shift[0] <= 2'(i_code_high) + 2'(i_weight_high);
     first[0] <= i_first;
-    for (int n = 1; n < 4; n++) begin
+    for (int n = 1; n < 5; n++) begin
       shift[n] <= shift[n-1];
       first[n] <= first[n-1];
     end
   end
 
   for (genvar c = 0; c < COLS; c++) begin : g_column
-    logic [ROWS*9-1:0] product;
+    wire [ROWS*5-1:0] pair;  // sums of two products, 10 bits each
     logic [FOURS*11-1:0] four, four_d;
     logic signed [SUM-1:0] total;
     logic signed [24:0] sum, acc;
 
-    for (genvar r = 0; r < ROWS; r++) begin : g_lane
-      lane u_lane (
+    for (genvar r = 0; r < ROWS; r += 2) begin : g_pair
+      pair_of_lanes u_pair (
           .clk,
-          .i_x(x[r*5+:5]),
-          .i_w(w[(c*ROWS+r)*5+:5]),
-          .o_product(product[r*9+:9])
+          .i_x1(x1[r*7+:14]),
+          .i_x3(x3[r*7+:14]),
+          .i_xu(xu[r*7+:14]),
+          .i_xv(xv[r*7+:14]),
+          .i_w(w[(c*ROWS+r)*4+:8]),
+          .o_sum(pair[r*5+:10])
       );
     end
     always_comb begin
-      four_d = '0;
-      for (int f = 0; f < FOURS; f++)
-        four_d[f*11+:11] = 11'($signed(product[f*36+:9])) + 11'($signed(product[f*36+9+:9]))
-                         + 11'($signed(product[f*36+18+:9])) + 11'($signed(product[f*36+27+:9]));
+      for (int f = 0; f < FOURS; f++) four_d[f*11+:11] = 11'($signed(pair[f*20+:10])) + 11'($signed(pair[f*20+10+:10]));
       total = '0;
       for (int f = 0; f < FOURS; f++) total = total + SUM'($signed(four[f*11+:11]));
     end
     always_ff @(posedge clk) begin
       four <= four_d;
-      sum  <= shift[2][1] ? 25'(total) <<< 8 : shift[2][0] ? 25'(total) <<< 4 : 25'(total);
-      acc  <= (first[3] ? $signed(i_bias[c*25+:25]) : acc) + sum;
+      sum  <= shift[3][1] ? 25'(total) <<< 8 : shift[3][0] ? 25'(total) <<< 4 : 25'(total);
+      acc  <= (first[4] ? $signed(i_bias[c*25+:25]) : acc) + sum;
     end
     assign o_sum[c*25+:25] = acc;
   end
 endmodule
 
-// One product of two nibbles with their signs: -8..15 each, so -120..225. Kept out of the multiplier blocks, which requantisation needs.
-(* use_dsp = "no" *)
-module lane (
-    input  wire               clk,
-    input  wire  [4:0]        i_x,
-    input  wire  [4:0]        i_w,
-    output logic signed [8:0] o_product
+// Products of two codes with two weights, added digit by digit: -240..450.
+module pair_of_lanes (
+    input  wire         clk,
+    input  wire  [13:0] i_x1,
+    input  wire  [13:0] i_x3,
+    input  wire  [13:0] i_xu,
+    input  wire  [13:0] i_xv,
+    input  wire  [7:0]  i_w,
+    output wire  [9:0]  o_sum
 );
-  always_ff @(posedge clk) o_product <= 9'($signed(i_x) * $signed(i_w));
+  logic [13:0] low_digit, high_digit;
+  logic signed [7:0] low, high;
+  wire signed [7:0] upper = 8'($signed(low[7:2])) + high;
+
+  always_comb
+    for (int i = 0; i < 2; i++) begin
+      case (i_w[i*4+:2])
+        2'd0: low_digit[i*7+:7] = '0;
+        2'd1: low_digit[i*7+:7] = i_x1[i*7+:7];
+        2'd2: low_digit[i*7+:7] = {i_x1[i*7+:6], 1'b0};
+        2'd3: low_digit[i*7+:7] = i_x3[i*7+:7];
+      endcase
+      case (i_w[i*4+2+:2])
+        2'd0: high_digit[i*7+:7] = '0;
+        2'd1: high_digit[i*7+:7] = i_x1[i*7+:7];
+        2'd2: high_digit[i*7+:7] = i_xu[i*7+:7];
+        2'd3: high_digit[i*7+:7] = i_xv[i*7+:7];
+      endcase
+    end
+  always_ff @(posedge clk) begin
+    low  <= 8'($signed(low_digit[6:0])) + 8'($signed(low_digit[13:7]));
+    high <= 8'($signed(high_digit[6:0])) + 8'($signed(high_digit[13:7]));
+  end
+  assign o_sum = {upper, low[1:0]};
 endmodule
 
 `default_nettype wire

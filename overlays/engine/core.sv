@@ -1,7 +1,7 @@
 // The engine without its bus: memories, sequencer, multiplier array, softmax, and the three stages that every result passes:
 // 1 requantise to codes, 2 residual add, 3 requantise as an operand. Signals end in the cycle of the pipeline they belong to; an issue of
-// the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 13 on (26 after stage 3), a sum in the
-// residual memory for issues from cycle 9 on. The compiler keeps these distances; nothing here waits.
+// the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 14 on (27 after stage 3), a sum in the
+// residual memory for reads from cycle 21 on. The compiler keeps these distances; nothing here waits.
 `default_nettype none
 
 module core
@@ -34,8 +34,8 @@ module core
     // input buffer: four counts a word
     input  wire                            i_input_ready,
     input  wire  [15:0]                    i_anchor,
-    output wire  [$clog2(INPUT_WORDS)-1:0] o_input_address,  // cycle 4
-    input  wire  [63:0]                    i_input_word,     // cycle 5
+    output wire  [$clog2(INPUT_WORDS)-1:0] o_input_address,  // cycle 5
+    input  wire  [63:0]                    i_input_word,     // cycle 6
     output wire                            o_free_input,
     // forecasts, a count at a time
     input  wire                            i_output_ready,
@@ -124,12 +124,10 @@ module core
 
   // Fields that later stages need, by the number of the instruction: at most three are in flight, since each takes 14 cycles to fetch.
   logic [PAYLOAD_BITS-1:0] context0, context1, context2, context3;
-  logic [25:0][1:0] number;  // of the instruction in each cycle
-  logic [24:0][1:0] number_past;
-  assign number = {number_past, number_now};
   logic [1:0] number_now;
+  logic [26*2-1:0] number_past;  // of the instruction in cycles 1 to 26
   always_ff @(posedge clk) begin
-    number_past <= number[24:0];
+    number_past <= {number_past[25*2-1:0], number_now};
     if (rst) number_now <= '0;
     else if (load) number_now <= number_now + 1'b1;
     if (load && number_now == 2'd3) context0 <= next;
@@ -140,16 +138,17 @@ module core
   function automatic logic [PAYLOAD_BITS-1:0] pick(input logic [1:0] n);
     pick = n[1] ? (n[0] ? context3 : context2) : (n[0] ? context1 : context0);
   endfunction
-  instruction_t at_6, at_11, at_12, at_18, at_19, at_22, at_24, at_25;
+  instruction_t at_6, at_7, at_12, at_13, at_19, at_20, at_23, at_25, at_26;
   always_comb begin
-    at_6  = pick(number[6]);
-    at_11 = pick(number[11]);
-    at_12 = pick(number[12]);
-    at_18 = pick(number[18]);
-    at_19 = pick(number[19]);
-    at_22 = pick(number[22]);
-    at_24 = pick(number[24]);
-    at_25 = pick(number[25]);
+    at_6 = pick(number_past[10+:2]);
+    at_7 = pick(number_past[12+:2]);
+    at_12 = pick(number_past[22+:2]);
+    at_13 = pick(number_past[24+:2]);
+    at_19 = pick(number_past[36+:2]);
+    at_20 = pick(number_past[38+:2]);
+    at_23 = pick(number_past[44+:2]);
+    at_25 = pick(number_past[48+:2]);
+    at_26 = pick(number_past[50+:2]);
   end
 
   // What travels with an issue
@@ -157,8 +156,8 @@ module core
   wire makes_code = valid && done && cur.opcode != OP_END && !is_sum;
 
   // Valid bits are reset, so that nothing is written after an abort
-  logic [25:1] code_valid;  // makes_code, delayed
-  always_ff @(posedge clk) code_valid <= rst ? '0 : {code_valid[24:1], makes_code};
+  logic [26:1] code_valid;  // makes_code, delayed
+  always_ff @(posedge clk) code_valid <= rst ? '0 : {code_valid[25:1], makes_code};
 
   // Codes and weights, cycle 1
   wire [ROWS*8-1:0] x_1;
@@ -219,14 +218,14 @@ module core
     weight_signed_1 <= weight_high == cur.w_wide;
   end
 
-  // Bias (read in cycle 4) and multipliers (read in cycle 5)
-  wire [PW-1:0] p_address_4, p_address_5;
-  wire [COLS*25-1:0] bias_5;
-  wire [COLS*22-1:0] scale_6;
-  wire [COLS*25-1:0] load_25 = {COLS{i_load_data[24:0]}};
-  wire [COLS*22-1:0] load_22 = {COLS{i_load_data[21:0]}};
-  delay #(.BITS(PW), .N(4)) u_p_4 (.clk, .i(p_address[PW-1:0]), .o(p_address_4));
-  delay #(.BITS(PW), .N(1)) u_p_5 (.clk, .i(p_address_4), .o(p_address_5));
+  // Bias (read in cycle 5) and multipliers (read in cycle 6)
+  wire [PW-1:0] p_address_5, p_address_6;
+  wire [COLS*25-1:0] bias_6;
+  wire [COLS*22-1:0] scale_7;
+  wire [COLS*25-1:0] load_26 = {COLS{i_load_data[24:0]}};
+  wire [COLS*22-1:0] load_23 = {COLS{i_load_data[21:0]}};
+  delay #(.BITS(PW), .N(5)) u_p_5 (.clk, .i(p_address[PW-1:0]), .o(p_address_5));
+  delay #(.BITS(PW), .N(1)) u_p_6 (.clk, .i(p_address_5), .o(p_address_6));
   memory #(
       .LANES(COLS),
       .BITS(25),
@@ -236,9 +235,9 @@ module core
       .clk,
       .i_write(i_load && region == REGION_BIAS ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:PW]),
-      .i_data(load_25),
-      .i_read_address(p_address_4),
-      .o_data(bias_5)
+      .i_data(load_26),
+      .i_read_address(p_address_5),
+      .o_data(bias_6)
   );
   memory #(
       .LANES(COLS),
@@ -249,12 +248,12 @@ module core
       .clk,
       .i_write(i_load && region == REGION_SCALE ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:PW]),
-      .i_data(load_22),
-      .i_read_address(p_address_5),
-      .o_data(scale_6)
+      .i_data(load_23),
+      .i_read_address(p_address_6),
+      .o_data(scale_7)
   );
 
-  wire [COLS*25-1:0] sum_6;
+  wire [COLS*25-1:0] sum_7;
   array #(
       .ROWS(ROWS),
       .COLS(COLS)
@@ -269,15 +268,15 @@ module core
       .i_weight_high(weight_high_1),
       .i_weight_signed(weight_signed_1),
       .i_first(first_1),
-      .i_bias(bias_5),
-      .o_sum(sum_6)
+      .i_bias(bias_6),
+      .o_sum(sum_7)
   );
 
   // Single codes, for softmax and output: a block of COLS in cycle 2, one of them in cycle 3
   logic [LR-1:0] offset_1, offset_2;
   logic [COLS*8-1:0] block_2;
   logic signed [8:0] code_3;
-  logic signed [9:0] code_4, code_5, code_6;
+  logic signed [9:0] code_4, code_5, code_6, code_7;
   logic unsigned_1, unsigned_2;
   wire [8:0] zero_3;
   wire [7:0] code_2 = block_2[offset_2[LC-1:0]*8+:8];
@@ -292,27 +291,27 @@ module core
     code_4 <= 10'(code_3) - 10'($signed(zero_3));
     code_5 <= code_4;
     code_6 <= code_5;
+    code_7 <= code_6;
   end
 
   // Softmax
-  wire [SW-1:0] row_1, row_5, row_6, row_14;
-  wire [5:0] lanes_3, lanes_12;
+  wire [SW-1:0] row_1, row_6, row_15;
+  wire [5:0] lanes_3, lanes_13;
   wire [1:0] exponent_2;
   wire [2:0] sum_5;  // sum, first, last group of a row
-  wire [2:0] max_12;
+  wire [2:0] max_13;
   wire [COLS*8-1:0] t_4;
-  wire [16:0] r_6;
-  logic [COLS*8-1:0] t_5, t_6;
-  logic [COLS*9-1:0] code_12;
+  wire [16:0] r_7;
+  logic [COLS*8-1:0] t_5, t_6, t_7;
+  logic [COLS*9-1:0] code_13;
   delay #(.BITS(SW), .N(1)) u_row_1 (.clk, .i(row[SW-1:0]), .o(row_1));
-  delay #(.BITS(SW), .N(4)) u_row_5 (.clk, .i(row_1), .o(row_5));
-  delay #(.BITS(SW), .N(1)) u_row_6 (.clk, .i(row_5), .o(row_6));
-  delay #(.BITS(SW), .N(8)) u_row_14 (.clk, .i(row_6), .o(row_14));
+  delay #(.BITS(SW), .N(5)) u_row_6 (.clk, .i(row_1), .o(row_6));
+  delay #(.BITS(SW), .N(9)) u_row_15 (.clk, .i(row_6), .o(row_15));
   delay #(.BITS(6), .N(3)) u_lanes_3 (.clk, .i(lanes), .o(lanes_3));
-  delay #(.BITS(6), .N(9)) u_lanes_12 (.clk, .i(lanes_3), .o(lanes_12));
+  delay #(.BITS(6), .N(10)) u_lanes_13 (.clk, .i(lanes_3), .o(lanes_13));
   delay #(.BITS(2), .N(2)) u_exponent_2 (.clk, .i(cur.exponent), .o(exponent_2));
   delay #(.BITS(3), .N(5)) u_sum_5 (.clk, .i({valid && done && is_sum, row_first, row_last}), .o(sum_5));
-  delay #(.BITS(3), .N(12)) u_max_12 (.clk, .i({makes_code && cur.track_max, row_first, row_last}), .o(max_12));
+  delay #(.BITS(3), .N(13)) u_max_13 (.clk, .i({makes_code && cur.track_max, row_first, row_last}), .o(max_13));
   softmax #(
       .COLS(COLS),
       .ROWS_DEPTH(SOFTMAX_ROWS),
@@ -321,7 +320,6 @@ module core
       .clk,
       .rst,
       .i_row_1(row_1),
-      .i_row_5(row_5),
       .i_row_6(row_6),
       .i_scores_2(block_2),
       .i_lanes_3(lanes_3),
@@ -331,50 +329,50 @@ module core
       .i_row_last_5(sum_5[0]),
       .i_numerator_6(at_6.numerator),
       .o_t_4(t_4),
-      .o_r_6(r_6),
-      .i_max_12(max_12[2]),
-      .i_row_first_12(max_12[1]),
-      .i_row_last_12(max_12[0]),
-      .i_row_14(row_14),
-      .i_lanes_12(lanes_12),
-      .i_codes_12(code_12)
+      .o_r_7(r_7),
+      .i_max_13(max_13[2]),
+      .i_row_first_13(max_13[1]),
+      .i_row_last_13(max_13[0]),
+      .i_row_15(row_15),
+      .i_lanes_13(lanes_13),
+      .i_codes_13(code_13)
   );
-  always_ff @(posedge clk) {t_6, t_5} <= {t_5, t_4};
+  always_ff @(posedge clk) {t_7, t_6, t_5} <= {t_6, t_5, t_4};
 
   // Input counts: up to four a cycle, the anchor subtracted
   logic [16:0] anchor;
-  logic [4*17-1:0] difference_6;
-  wire [13:0] sample_4;
-  logic [1:0] lane_5;
-  delay #(.BITS(14), .N(4)) u_sample_4 (.clk, .i(sample), .o(sample_4));
-  delay #(.BITS(1), .N(6)) u_free (.clk, .i(free_input), .o(o_free_input));
-  assign o_input_address = sample_4[2+:IW];
+  logic [4*17-1:0] difference_7;
+  wire [13:0] sample_5;
+  logic [1:0] lane_6;
+  delay #(.BITS(14), .N(5)) u_sample_5 (.clk, .i(sample), .o(sample_5));
+  delay #(.BITS(1), .N(7)) u_free (.clk, .i(free_input), .o(o_free_input));
+  assign o_input_address = sample_5[2+:IW];
   always_ff @(posedge clk) begin
     if (take_input) anchor <= {i_anchor[15], i_anchor};
-    lane_5 <= sample_4[1:0];
+    lane_6 <= sample_5[1:0];
     for (int s = 0; s < 4; s++)
-      difference_6[s*17+:17] <= 17'($signed(i_input_word[((s+lane_5)%4)*16+:16])) - anchor;
+      difference_7[s*17+:17] <= 17'($signed(i_input_word[((s+lane_6)%4)*16+:16])) - anchor;
   end
 
   // Stage 1
-  logic [25*COLS-1:0] a_6;
-  logic [18*COLS-1:0] m_6;
-  wire [2:0] opcode_6 = at_6.opcode;
+  logic [25*COLS-1:0] a_7;
+  logic [18*COLS-1:0] m_7;
+  wire [2:0] opcode_7 = at_7.opcode;
   always_comb
     for (int c = 0; c < COLS; c++) begin
-      case (opcode_6)
-        OP_QUANTISE: a_6[c*25+:25] = 25'($signed(difference_6[(c%4)*17+:17]));
-        OP_PROBABILITY: a_6[c*25+:25] = {17'd0, t_6[c*8+:8]};
-        OP_OUTPUT: a_6[c*25+:25] = 25'(code_6);
-        default: a_6[c*25+:25] = sum_6[c*25+:25];
+      case (opcode_7)
+        OP_QUANTISE: a_7[c*25+:25] = 25'($signed(difference_7[(c%4)*17+:17]));
+        OP_PROBABILITY: a_7[c*25+:25] = scale_7[c*22+1] ? {16'd0, t_7[c*8+:8], 1'b0} : {17'd0, t_7[c*8+:8]};
+        OP_OUTPUT: a_7[c*25+:25] = 25'(code_7);
+        default: a_7[c*25+:25] = sum_7[c*25+:25];
       endcase
-      m_6[c*18+:18] = opcode_6 == OP_PROBABILITY ? {1'b0, r_6} : {2'b0, scale_6[c*22+:16]};
+      m_7[c*18+:18] = opcode_7 == OP_PROBABILITY ? {1'b0, r_7} : {1'b0, scale_7[c*22+:17]};
     end
 
-  logic [COLS*6-1:0] shift_6, shift_9;
-  wire signed [18:0] wide_12;
-  always_comb for (int c = 0; c < COLS; c++) shift_6[c*6+:6] = scale_6[c*22+16+:6];
-  delay #(.BITS(COLS * 6), .N(3)) u_shift (.clk, .i(shift_6), .o(shift_9));
+  logic [COLS*5-1:0] shift_7, shift_10;
+  wire signed [18:0] wide_13;
+  always_comb for (int c = 0; c < COLS; c++) shift_7[c*5+:5] = scale_7[c*22+17+:5];
+  delay #(.BITS(COLS * 5), .N(3)) u_shift (.clk, .i(shift_7), .o(shift_10));
   for (genvar c = 0; c < COLS; c++) begin : g_stage1
     wire signed [(c == 0 ? 18 : 10):0] wide;
     requantise #(
@@ -383,171 +381,171 @@ module core
         .OUT(c == 0 ? 18 : 10)  // lane 0 also makes counts
     ) u_requantise (
         .clk,
-        .i_a(a_6[c*25+:25]),
-        .i_m(m_6[c*18+:18]),
-        .i_shift(shift_9[c*6+:6]),
-        .i_zero(at_11.z1),
-        .i_low(at_11.low1),
-        .i_high(at_11.high1),
-        .o_code(code_12[c*9+:9]),
+        .i_a(a_7[c*25+:25]),
+        .i_m(m_7[c*18+:18]),
+        .i_shift(shift_10[c*5+:5]),
+        .i_zero(at_12.z1),
+        .i_low(at_12.low1),
+        .i_high(at_12.high1),
+        .o_code(code_13[c*9+:9]),
         .o_wide(wide)
     );
-    if (c == 0) assign wide_12 = wide;
+    if (c == 0) assign wide_13 = wide;
   end
 
   // Counts: the anchor added back, saturated
-  wire signed [19:0] count_12 = 20'(wide_12) + 20'($signed(anchor));
+  wire signed [19:0] count_13 = 20'(wide_13) + 20'($signed(anchor));
   always_ff @(posedge clk) begin
-    o_count_valid <= !rst && code_valid[12] && at_12.opcode == OP_OUTPUT;
-    o_count <= count_12 > 20'sd32767 ? 16'h7FFF : count_12 < -20'sd32768 ? 16'h8000 : count_12[15:0];
+    o_count_valid <= !rst && code_valid[13] && at_13.opcode == OP_OUTPUT;
+    o_count <= count_13 > 20'sd32767 ? 16'h7FFF : count_13 < -20'sd32768 ? 16'h8000 : count_13[15:0];
   end
 
-  // Stage 2: m1 * code + m2 * residual + c; the residual memory is read in cycle 11, and its word is there with the code
-  wire [RW-1:0] r_address_11, s_address_19;
-  wire [QW-1:0] q_address_11;
-  wire [COLS*8-1:0] r_12;
-  wire [COLS*22-1:0] add1_12;
-  wire [COLS*17-1:0] add2_12;
-  wire [COLS*32-1:0] addc_12;
-  wire [COLS*17-1:0] load_17 = {COLS{i_load_data[16:0]}};
-  logic [COLS*9-1:0] code_19;
-  wire s_write_19 = code_valid[19] && at_19.s_write;
+  // Stage 2: m1 * code + m2 * residual + c; the residual memory is read in cycle 12, and its word is there with the code
+  wire [RW-1:0] r_address_12, s_address_20;
+  wire [QW-1:0] q_address_12;
+  wire [COLS*8-1:0] r_13;
+  wire [COLS*22-1:0] add1_13;
+  wire [COLS*17-1:0] add2_13;
+  wire [COLS*32-1:0] addc_13;
+  wire [COLS*17-1:0] load_18 = {COLS{i_load_data[16:0]}};
+  logic [COLS*9-1:0] code_20;
+  wire s_write_20 = code_valid[20] && at_20.s_write;
   localparam int R_WORDS = COLS / 4;
   wire [R_WORDS-1:0] r_lane = R_WORDS == 1 ? 1'b1 : R_WORDS'(1) << i_load_address[2+:(R_WORDS == 1 ? 1 : $clog2(R_WORDS))];
   wire r_load = i_load && region == REGION_RESIDUAL;
   logic [COLS*8-1:0] s_data;
-  always_comb for (int c = 0; c < COLS; c++) s_data[c*8+:8] = code_19[c*9+:8];
+  always_comb for (int c = 0; c < COLS; c++) s_data[c*8+:8] = code_20[c*9+:8];
 
-  delay #(.BITS(RW), .N(11)) u_r_11 (.clk, .i(r_address[RW-1:0]), .o(r_address_11));
-  delay #(.BITS(RW), .N(19)) u_s_19 (.clk, .i(s_address[RW-1:0]), .o(s_address_19));
-  delay #(.BITS(QW), .N(11)) u_q_11 (.clk, .i(q_address[QW-1:0]), .o(q_address_11));
+  delay #(.BITS(RW), .N(12)) u_r_12 (.clk, .i(r_address[RW-1:0]), .o(r_address_12));
+  delay #(.BITS(RW), .N(20)) u_s_20 (.clk, .i(s_address[RW-1:0]), .o(s_address_20));
+  delay #(.BITS(QW), .N(12)) u_q_12 (.clk, .i(q_address[QW-1:0]), .o(q_address_12));
   memory #(
       .LANES(R_WORDS),
       .BITS(32),
       .DEPTH(RESIDUAL_DEPTH)
   ) u_residual (
       .clk,
-      .i_write(r_load ? r_lane : {R_WORDS{s_write_19}}),
-      .i_write_address(r_load ? i_load_address[2+$clog2(R_WORDS)+:RW] : s_address_19),
+      .i_write(r_load ? r_lane : {R_WORDS{s_write_20}}),
+      .i_write_address(r_load ? i_load_address[2+$clog2(R_WORDS)+:RW] : s_address_20),
       .i_data(r_load ? {R_WORDS{i_load_data}} : s_data),
-      .i_read_address(r_address_11),
-      .o_data(r_12)
+      .i_read_address(r_address_12),
+      .o_data(r_13)
   );
   memory #(.LANES(COLS), .BITS(22), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add1 (
       .clk,
       .i_write(i_load && region == REGION_ADD1 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
-      .i_data(load_22),
-      .i_read_address(q_address_11),
-      .o_data(add1_12)
+      .i_data(load_23),
+      .i_read_address(q_address_12),
+      .o_data(add1_13)
   );
   memory #(.LANES(COLS), .BITS(17), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add2 (
       .clk,
       .i_write(i_load && region == REGION_ADD2 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
-      .i_data(load_17),
-      .i_read_address(q_address_11),
-      .o_data(add2_12)
+      .i_data(load_18),
+      .i_read_address(q_address_12),
+      .o_data(add2_13)
   );
   memory #(.LANES(COLS), .BITS(32), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_addc (
       .clk,
       .i_write(i_load && region == REGION_ADDC ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
       .i_data({COLS{i_load_data}}),
-      .i_read_address(q_address_11),
-      .o_data(addc_12)
+      .i_read_address(q_address_12),
+      .o_data(addc_13)
   );
 
-  logic [COLS*5-1:0] shift_12;
-  wire [COLS*5-1:0] shift_16;
-  always_comb for (int c = 0; c < COLS; c++) shift_12[c*5+:5] = add1_12[c*22+17+:5];
-  delay #(.BITS(COLS * 5), .N(4)) u_shift2 (.clk, .i(shift_12), .o(shift_16));
+  logic [COLS*5-1:0] shift_13;
+  wire [COLS*5-1:0] shift_17;
+  always_comb for (int c = 0; c < COLS; c++) shift_13[c*5+:5] = add1_13[c*22+17+:5];
+  delay #(.BITS(COLS * 5), .N(4)) u_shift2 (.clk, .i(shift_13), .o(shift_17));
   for (genvar c = 0; c < COLS; c++) begin : g_stage2
     wire signed [10:0] unused;
     logic signed [8:0] code, residual;
     logic signed [16:0] m1, m2;
-    logic signed [31:0] offset_13, offset_14, sum_15, sum_16;
-    logic signed [25:0] product1, product2, product2_15;
+    logic signed [31:0] offset_14, offset_15, sum_16, sum_17;
+    logic signed [25:0] product1, product2, product2_16;
     always_ff @(posedge clk) begin
-      code <= $signed(code_12[c*9+:9]);
-      residual <= $signed({!at_12.r_unsigned && r_12[c*8+7], r_12[c*8+:8]});
-      m1 <= $signed(add1_12[c*22+:17]);
-      m2 <= $signed(add2_12[c*17+:17]);
-      offset_13 <= $signed(addc_12[c*32+:32]);
-      offset_14 <= offset_13;
+      code <= $signed(code_13[c*9+:9]);
+      residual <= $signed({!at_13.r_unsigned && r_13[c*8+7], r_13[c*8+:8]});
+      m1 <= $signed(add1_13[c*22+:17]);
+      m2 <= $signed(add2_13[c*17+:17]);
+      offset_14 <= $signed(addc_13[c*32+:32]);
+      offset_15 <= offset_14;
       product1 <= m1 * code;
       product2 <= m2 * residual;
-      sum_15 <= 32'(product1) + offset_14;
-      product2_15 <= product2;
-      sum_16 <= sum_15 + 32'(product2_15);
+      sum_16 <= 32'(product1) + offset_15;
+      product2_16 <= product2;
+      sum_17 <= sum_16 + 32'(product2_16);
     end
     scale_clamp #(
         .BITS(32),
         .ROUND(1'b0)
     ) u_add (
         .clk,
-        .i_value(sum_16),
-        .i_shift({1'b0, shift_16[c*5+:5]}),
-        .i_zero(at_18.z2),
-        .i_low(at_18.low2),
-        .i_high(at_18.high2),
-        .o_code(code_19[c*9+:9]),
+        .i_value(sum_17),
+        .i_shift({1'b0, shift_17[c*5+:5]}),
+        .i_zero(at_19.z2),
+        .i_low(at_19.low2),
+        .i_high(at_19.high2),
+        .o_code(code_20[c*9+:9]),
         .o_wide(unused)
     );
   end
 
   // Stage 3
-  logic [COLS*9-1:0] code_25;
+  logic [COLS*9-1:0] code_26;
   for (genvar c = 0; c < COLS; c++) begin : g_stage3
     wire signed [10:0] unused;
     requantise #(
         .A(10),
-        .M(17)
+        .M(18)
     ) u_operand (
         .clk,
-        .i_a(10'($signed(code_19[c*9+:9])) - 10'($signed(at_19.z2))),
-        .i_m({1'b0, at_19.m3}),
-        .i_shift(at_22.n3),
-        .i_zero(at_24.z3),
-        .i_low(at_24.low3),
-        .i_high(at_24.high3),
-        .o_code(code_25[c*9+:9]),
+        .i_a(10'($signed(code_20[c*9+:9])) - 10'($signed(at_20.z2))),
+        .i_m({1'b0, at_20.m3}),
+        .i_shift(at_23.n3),
+        .i_zero(at_25.z3),
+        .i_low(at_25.low3),
+        .i_high(at_25.high3),
+        .o_code(code_26[c*9+:9]),
         .o_wide(unused)
     );
   end
 
-  // Writing of codes, from stage 1 in cycle 12 or from stage 3 in cycle 25
-  wire [12:0] d_address_12, d_address_25;
-  wire [LR-1:0] offset_12, offset_25, token_12;
-  delay #(.BITS(13), .N(12)) u_d_12 (.clk, .i(d_address), .o(d_address_12));
-  delay #(.BITS(13), .N(13)) u_d_25 (.clk, .i(d_address_12), .o(d_address_25));
-  delay #(.BITS(LR), .N(12)) u_offset_12 (.clk, .i(offset[LR-1:0]), .o(offset_12));
-  delay #(.BITS(LR), .N(13)) u_offset_25 (.clk, .i(offset_12), .o(offset_25));
-  delay #(.BITS(LR), .N(12)) u_token_12 (.clk, .i(token[LR-1:0]), .o(token_12));
-  wire [2:0] opcode_12 = at_12.opcode;
-  wire [1:0] dest_12 = at_12.dest;
-  wire [1:0] lanes_of_12 = at_12.lanes;
-  wire early = code_valid[12] && dest_12 == TO_CODES && !at_12.add && opcode_12 != OP_OUTPUT;
-  wire late = code_valid[25] && at_25.dest == TO_CODES && at_25.add;
+  // Writing of codes, from stage 1 in cycle 13 or from stage 3 in cycle 26
+  wire [12:0] d_address_13, d_address_26;
+  wire [LR-1:0] offset_13, offset_26, token_13;
+  delay #(.BITS(13), .N(13)) u_d_13 (.clk, .i(d_address), .o(d_address_13));
+  delay #(.BITS(13), .N(13)) u_d_26 (.clk, .i(d_address_13), .o(d_address_26));
+  delay #(.BITS(LR), .N(13)) u_offset_13 (.clk, .i(offset[LR-1:0]), .o(offset_13));
+  delay #(.BITS(LR), .N(13)) u_offset_26 (.clk, .i(offset_13), .o(offset_26));
+  delay #(.BITS(LR), .N(13)) u_token_13 (.clk, .i(token[LR-1:0]), .o(token_13));
+  wire [2:0] opcode_13 = at_13.opcode;
+  wire [1:0] dest_13 = at_13.dest;
+  wire [1:0] lanes_of_13 = at_13.lanes;
+  wire early = code_valid[13] && dest_13 == TO_CODES && !at_13.add && opcode_13 != OP_OUTPUT;
+  wire late = code_valid[26] && at_26.dest == TO_CODES && at_26.add;
 
   always_comb begin
-    x_write_address = late ? d_address_25[CW-1:0] : d_address_12[CW-1:0];
+    x_write_address = late ? d_address_26[CW-1:0] : d_address_13[CW-1:0];
     for (int r = 0; r < ROWS; r++) begin
-      x_data[r*8+:8] = late ? code_25[(r%COLS)*9+:8] : code_12[(r%COLS)*9+:8];
-      x_write[r] = late ? offset_25 / COLS == r / COLS : early && offset_12 / COLS == r / COLS;
-      if (early && opcode_12 == OP_QUANTISE) begin
-        x_write[r] = offset_12 >> lanes_of_12 == r >> lanes_of_12;
-        x_data[r*8+:8] = code_12[(lanes_of_12 == 2 ? r % 4 : lanes_of_12 == 1 ? r % 2 : 0)*9+:8];
+      x_data[r*8+:8] = late ? code_26[(r%COLS)*9+:8] : code_13[(r%COLS)*9+:8];
+      x_write[r] = late ? offset_26 / COLS == r / COLS : early && offset_13 / COLS == r / COLS;
+      if (early && opcode_13 == OP_QUANTISE) begin
+        x_write[r] = offset_13 >> lanes_of_13 == r >> lanes_of_13;
+        x_data[r*8+:8] = code_13[(lanes_of_13 == 2 ? r % 4 : lanes_of_13 == 1 ? r % 2 : 0)*9+:8];
       end
     end
     // keys: a token is a column, values: a token is a row
-    kv_write_address = d_address_12[VW-1:0];
+    kv_write_address = d_address_13[VW-1:0];
     for (int c = 0; c < COLS; c++)
       for (int r = 0; r < ROWS; r++) begin
-        kv_data[(c*ROWS+r)*8+:8] = dest_12 == TO_KEYS ? code_12[(r%COLS)*9+:8] : code_12[c*9+:8];
-        kv_write[c*ROWS+r] = code_valid[12] && (
-            dest_12 == TO_KEYS ? token_12[LC-1:0] == c && offset_12 / COLS == r / COLS
-                               : dest_12 == TO_VALUES && token_12 == r);
+        kv_data[(c*ROWS+r)*8+:8] = dest_13 == TO_KEYS ? code_13[(r%COLS)*9+:8] : code_13[c*9+:8];
+        kv_write[c*ROWS+r] = code_valid[13] && (
+            dest_13 == TO_KEYS ? token_13[LC-1:0] == c && offset_13 / COLS == r / COLS
+                               : dest_13 == TO_VALUES && token_13 == r);
       end
   end
 

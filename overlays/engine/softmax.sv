@@ -1,7 +1,7 @@
 // The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
 // `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
 // T[j] = floor(255 exp(-j / 2^e) + 1/2) is read from one table of steps of 1/64, j shifted by 6 - e.
-// Timing: sum and probability, scores in cycle 2, o_t in cycle 4; r of a row in cycle 6, written 16 cycles after the row's last issue.
+// Timing: sum and probability, scores in cycle 2, o_t in cycle 4; r of a row in cycle 7, written 16 cycles after the row's last issue.
 `default_nettype none
 
 module softmax #(
@@ -12,8 +12,7 @@ module softmax #(
 ) (
     input  wire               clk,
     input  wire               rst,
-    input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 5, ..
-    input  wire  [RW-1:0]     i_row_5,
+    input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 6, ..
     input  wire  [RW-1:0]     i_row_6,
     input  wire  [COLS*8-1:0] i_scores_2,
     input  wire  [5:0]        i_lanes_3,
@@ -23,30 +22,30 @@ module softmax #(
     input  wire               i_row_last_5,
     input  wire  [24:0]       i_numerator_6,
     output wire  [COLS*8-1:0] o_t_4,
-    output wire  [16:0]       o_r_6,
+    output wire  [16:0]       o_r_7,
     // largest score
-    input  wire               i_max_12,
-    input  wire               i_row_first_12,
-    input  wire               i_row_last_12,
-    input  wire  [RW-1:0]     i_row_14,
-    input  wire  [5:0]        i_lanes_12,
-    input  wire  [COLS*9-1:0] i_codes_12
+    input  wire               i_max_13,
+    input  wire               i_row_first_13,
+    input  wire               i_row_last_13,
+    input  wire  [RW-1:0]     i_row_15,
+    input  wire  [5:0]        i_lanes_13,
+    input  wire  [COLS*9-1:0] i_codes_13
 );
   // Largest score of each row
   logic signed [7:0] largest, running, largest_d;
-  logic max_13, first_13, last_13, write_14;
+  logic max_14, first_14, last_14, write_15;
   wire [7:0] max_2;
 
   always_comb begin
     largest_d = -8'sd128;
     for (int c = 0; c < COLS; c++)
-      if (6'(c) < i_lanes_12 && $signed(i_codes_12[c*9+:8]) > largest_d) largest_d = $signed(i_codes_12[c*9+:8]);
+      if (6'(c) < i_lanes_13 && $signed(i_codes_13[c*9+:8]) > largest_d) largest_d = $signed(i_codes_13[c*9+:8]);
   end
   always_ff @(posedge clk) begin
     largest <= largest_d;
-    {max_13, first_13, last_13} <= {i_max_12, i_row_first_12, i_row_last_12};
-    write_14 <= max_13 && last_13;
-    if (max_13) running <= first_13 || largest > running ? largest : running;
+    {max_14, first_14, last_14} <= {i_max_13, i_row_first_13, i_row_last_13};
+    write_15 <= max_14 && last_14;
+    if (max_14) running <= first_14 || largest > running ? largest : running;
   end
   memory #(
       .LANES(1),
@@ -55,8 +54,8 @@ module softmax #(
       .STYLE("distributed")
   ) u_max (
       .clk,
-      .i_write(write_14),
-      .i_write_address(i_row_14),
+      .i_write(write_15),
+      .i_write_address(i_row_15),
       .i_data(running),
       .i_read_address(i_row_1),
       .o_data(max_2)
@@ -137,8 +136,8 @@ module softmax #(
       .i_write(|finished),
       .i_write_address(result[RW+16:17]),
       .i_data(result[16:0]),
-      .i_read_address(i_row_5),
-      .o_data(o_r_6)
+      .i_read_address(i_row_6),
+      .o_data(o_r_7)
   );
 endmodule
 

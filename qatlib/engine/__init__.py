@@ -1,1 +1,8 @@
-"""The accelerator: compiler (`compile`), simulation of its RTL (`simulate`), synthesis reports (`synthesise`)."""
+"""The accelerator: from an exported model to a program (`compile`), through the simulated hardware (`simulate`), to area and speed."""
+
+from qatlib.engine.compiler import Program, compile
+from qatlib.engine.isa import CONFIGS, EngineConfig
+from qatlib.engine.memory import DoesNotFit
+from qatlib.engine.simulation import Cycles, EngineError, simulate
+
+__all__ = ["CONFIGS", "Cycles", "DoesNotFit", "EngineConfig", "EngineError", "Program", "compile", "simulate"]

@@ -288,14 +288,15 @@ class _Compiler:
         scalar = len(m) == len(n) == 1 and bias is None
         size = self.cols if scalar else groups * self.cols
         lanes = np.zeros((3, size), np.int64)
-        lanes[1:] = [[m[0]], [n[0] - 1]]
+        lanes[1:] = [[m[0]], [n[0]]]
         if not scalar:
             channels = len(bias) if bias is not None else max(len(m), len(n))
             where = np.arange(channels) if where is None else where
             lanes[0, where] = 0 if bias is None else bias
             lanes[1, where] = m
-            lanes[2, where] = np.asarray(n) - 1
-        words = np.stack([lanes[0] & 0x1FFFFFF, lanes[1] | lanes[2] << 16]).reshape(2, -1, self.cols).transpose(1, 0, 2)
+            lanes[2, where] = n
+        multiplier, shift = isa.scaled(lanes[1], lanes[2])
+        words = np.stack([lanes[0] & 0x1FFFFFF, multiplier | shift << 17]).reshape(2, -1, self.cols).transpose(1, 0, 2)
         base = self.parameters.add(words.reshape(len(words), -1))
         return {"p_base": base, "p_group": int(not scalar)}
 
@@ -563,7 +564,8 @@ class _Compiler:
         if len(m) > 1 or len(n) > 1:
             raise ValueError(f"requantise {operand.path}: the engine takes one multiplier for the tensor, not {len(m)}")
         limits = self.model.tensors[(operand or add).output]
-        return {"m3": int(m[0]), "n3": int(n[0]) - 1, **self._limits(limits, 3)}
+        multiplier, shift = isa.scaled(int(m[0]), int(n[0]))
+        return {"m3": multiplier, "n3": shift, **self._limits(limits, 3)}
 
     # ---- What is no product: an identity takes its place
 
@@ -798,7 +800,8 @@ class _Compiler:
         groups = part.stride * self.blocks  # whole rows: probabilities beyond the last key are zero
         fields = {
             "dest": "codes", "d_base": part.base, "d_token": part.stride, **self._limits(out, 1),
-            **self._parameters(groups, np.array([1 << 15]), self.array(operation, "k")),
+            # the multiplier is the row's reciprocal: of its own, 1 or 2, bit 1 doubles the table's entry
+            **self._parameters(groups, np.array([1]), self.array(operation, "k")),
         }
         self._softmax_pass(
             "probability", operation, part, row, groups, 1, fields,

@@ -41,7 +41,7 @@ def check(path):
     ranges = [m for m in root.iter("MEMRANGE") if m.get("INSTANCE") == module.get("INSTANCE")]
     sizes = {int(m.get("HIGHVALUE"), 16) - int(m.get("BASEVALUE"), 16) + 1 for m in ranges if m.get("MEMTYPE") == "REGISTER"}
     if sizes != {SIZE}:
-        raise ValueError(f"{path}: the engine's aperture has {sorted(sizes)} bytes, not {SIZE}; see assign_bd_address in overlays/build.tcl")
+        raise ValueError(f"{path}: the engine's aperture has {sorted(sizes)} bytes, not {SIZE}; see overlays/build.tcl")
     found, wanted = _layout(module), {name: _expected(offset, fields) for name, offset, _, fields, _ in isa.REGISTERS}
     if found and found != wanted:
         wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))

@@ -56,8 +56,8 @@ FIELDS = (
     ("z2", 9, "zero point, lowest and highest code of the sum; output: zero point of the codes read"),
     ("low2", 9, ""),
     ("high2", 9, ""),
-    ("m3", 16, "third stage: the sum requantised as an operand"),
-    ("n3", 6, "shift, less one"),
+    ("m3", 17, "third stage: the sum requantised as an operand; see `scaled`"),
+    ("n3", 5, ""),
     ("z3", 9, ""),
     ("low3", 9, ""),
     ("high3", 9, ""),
@@ -151,6 +151,12 @@ CONFIGS = {
                      program_words=4096, output_words=128, dividers=9),
     )
 }
+
+
+def scaled(m, n):
+    """Multiplier and shift as the hardware wants them: the shift less one, halved; where that is odd, m doubled and n one more."""
+    odd = (n - 1) & 1
+    return m << odd, (n - 1 + odd) >> 1
 
 
 def encode(fields):

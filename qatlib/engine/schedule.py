@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 FETCH = 14  # cycles from one instruction's beginning to the next one's, at the least
-CODE_LATENCY = 13  # to a code or key/value memory, from the first stage
-OPERAND_LATENCY = 26  # to the code memory, from the third stage
-SUM_LATENCY = 20  # to the residual memory
-RESIDUAL_READ = 11  # after the issue
-MAX_LATENCY = 15  # to the memory of largest scores
+CODE_LATENCY = 14  # to a code or key/value memory, from the first stage
+OPERAND_LATENCY = 27  # to the code memory, from the third stage
+SUM_LATENCY = 21  # to the residual memory
+RESIDUAL_READ = 12  # after the issue
+MAX_LATENCY = 16  # to the memory of largest scores
 MAX_READ = 1
 RECIPROCAL_LATENCY = 17
-RECIPROCAL_READ = 5
+RECIPROCAL_READ = 6
 DIVIDE = 10  # cycles of one divider for a row
-DRAIN = 15  # from the last count's issue until it is in the output buffer
+DRAIN = 16  # from the last count's issue until it is in the output buffer
 
 
 @dataclass

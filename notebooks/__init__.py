@@ -1,0 +1,1 @@
+"""Notebooks that `pynq get-notebooks` delivers (pyproject.toml calls this folder qatlib.notebooks); nothing to import."""
