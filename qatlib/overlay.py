@@ -241,8 +241,8 @@ class Engine(DefaultIP):
         anchor = self.program.anchor
         job = {"CONTEXT": self.program.context, "HORIZON": self.program.horizon, "WINDOWS": windows}
         job["ANCHOR"] = 0 if anchor is None else (anchor & 0xFFFF) | _bit("ANCHOR", "CONSTANT")
-        job |= {"IN_BASE": inputs.device_address, "IN_BYTES": inputs.nbytes}
-        job |= {"OUT_BASE": outputs.device_address, "OUT_BYTES": outputs.nbytes}
+        job |= {"IN_BASE": inputs.device_address, "IN_END": inputs.device_address + inputs.nbytes}
+        job |= {"OUT_BASE": outputs.device_address, "OUT_END": outputs.device_address + outputs.nbytes}
         for name, value in job.items():
             self._write(name, value)
         self._write("CTRL", _bit("CTRL", "START") | interrupt * _bit("CTRL", "IRQ_ENABLE"))
@@ -319,6 +319,8 @@ class Engine(DefaultIP):
         return self.model
 
     def _refuse_if_busy(self):
+        if self.status.resetting:
+            self.reset()  # an earlier one, which did not end in its time
         if (status := self.status).busy:
             raise EngineError(f"the engine is busy: wait for the run under way, or reset() it; {status}", cause=1)
 

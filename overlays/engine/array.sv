@@ -41,8 +41,8 @@ module array #(
       x[r*5+4]  <= i_code_signed & (i_code_high ? i_codes[r*8+7] : i_codes[r*8+3]);
       x1[r*7+:7] <= 7'($signed(x[r*5+:5]));
       x3[r*7+:7] <= 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
-      xu[r*7+:7] <= weight_signed ? -7'($signed({x[r*5+:5], 1'b0})) : 7'($signed({x[r*5+:5], 1'b0}));
-      xv[r*7+:7] <= weight_signed ? -7'($signed(x[r*5+:5])) : 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
+      xu[r*7+:7] <= weight_signed ? 7'd0 - 7'($signed({x[r*5+:5], 1'b0})) : 7'($signed({x[r*5+:5], 1'b0}));
+      xv[r*7+:7] <= weight_signed ? 7'd0 - 7'($signed(x[r*5+:5])) : 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
     end
     for (int i = 0; i < ROWS * COLS; i++)
       w_d[i*4+:4] <= !i_from_kv ? i_weights[i*4+:4] : i_weight_high ? i_kv[i*8+4+:4] : i_kv[i*8+:4];

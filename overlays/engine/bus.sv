@@ -2,8 +2,9 @@
 // 8 bytes, none across 4 KiB. A window is loaded while the one before is computed: there are two input and two output buffers.
 `default_nettype none
 
+import engine_pkg::*;
+
 module bus
-  import engine_pkg::*;
 #(
     parameter int INPUT_WORDS = 256,
     parameter int OUTPUT_WORDS = 32,
@@ -17,12 +18,12 @@ module bus
     input  wire          i_halt,
     output wire          o_drained,
     output logic [3:0]   o_cause,
-    output logic [31:0]  o_finished,
-    input  wire  [31:0]  i_windows,
+    output logic [15:0]  o_finished,
+    input  wire  [15:0]  i_windows,
     input  wire  [31:0]  i_in_base,
-    input  wire  [31:0]  i_in_bytes,
+    input  wire  [31:0]  i_in_end,
     input  wire  [31:0]  i_out_base,
-    input  wire  [31:0]  i_out_bytes,
+    input  wire  [31:0]  i_out_end,
     input  wire  [15:0]  i_context,
     input  wire  [15:0]  i_horizon,
     input  wire  [16:0]  i_anchor,
@@ -71,15 +72,19 @@ module bus
   // ---- Windows in
   logic [1:0] in_full;
   logic in_write_half, in_read_half;
-  logic [31:0] in_address, in_room, in_left;  // next burst; bytes of the buffer ahead; windows to load
+  logic [31:3] in_address;          // of the next burst
+  logic [15:0] in_left;             // windows to load
   logic [13:0] ask_left, get_left;            // words of the window to ask for, and to get
   logic [IW-1:0] in_word;
   logic [15:0] last_count[2];
   logic [6:0] bursts;                         // asked for and not ended
   logic loading;
   wire [4:0] in_beats = beats(in_address[11:3], ask_left);
+  wire [32:3] in_next = {1'b0, in_address} + 30'(in_beats);
+  wire in_outside = in_next > {1'b0, i_in_end[31:3]};
   wire ar_done = m_axi_arvalid && m_axi_arready;
   wire r_done = m_axi_rvalid && m_axi_rready;
+  wire asks = loading && ask_left != 0 && (!m_axi_arvalid || m_axi_arready);
   wire r_end = r_done && m_axi_rlast;
 
   assign m_axi_rready = 1'b1;
@@ -95,14 +100,11 @@ module bus
       .i_write(r_done && loading),
       .i_write_address({in_write_half, in_word}),
       .i_data(m_axi_rdata),
-      .i_read_address({in_read_half_5, i_input_address}),
+      .i_read_address({in_read_half, i_input_address}),
       .o_data(o_input_word)
   );
-  // The counts of a window are read up to 6 cycles after it was given back by the sequencer, so i_free_input comes that late.
-  wire in_read_half_5 = in_read_half;
+  // The counts of a window are read up to 7 cycles after the sequencer's last look at them, so i_free_input comes that late.
 
-  wire in_short = in_room < {15'd0, in_words, 3'd0};
-  wire out_short = out_room < {15'd0, out_words, 3'd0};
   logic misaligned;
   always_ff @(posedge clk)
     misaligned <= i_in_base[2:0] != 0 || i_out_base[2:0] != 0 || in_words > INPUT_WORDS || out_words > OUTPUT_WORDS;
@@ -111,16 +113,17 @@ module bus
     if (!aresetn) begin
       m_axi_arvalid <= 1'b0;
       bursts <= '0;
-      {loading, in_full, in_left} <= '0;
+      {loading, in_left} <= '0;
+      in_full <= '0;
       {in_write_half, in_read_half} <= '0;
     end else begin
       if (ar_done) m_axi_arvalid <= 1'b0;
       bursts <= bursts + 7'(ar_done) - 7'(r_end);
       if (i_start) begin
-        {loading, in_full, in_write_half, in_read_half} <= '0;
+        {loading, in_write_half, in_read_half} <= '0;
+        in_full <= '0;
         in_left <= i_windows;
-        in_address <= i_in_base;
-        in_room <= i_in_bytes;
+        in_address <= i_in_base[31:3];
       end else if (i_rst) begin
         loading <= 1'b0;
         in_left <= '0;
@@ -129,17 +132,17 @@ module bus
           in_full[in_read_half] <= 1'b0;
           in_read_half <= !in_read_half;
         end
-        if (!loading && in_left != 0 && !in_full[in_write_half] && checked && !in_short && !misaligned) begin
+        if (!loading && in_left != 0 && !in_full[in_write_half] && checked && !misaligned) begin
           loading <= 1'b1;
           ask_left <= in_words;
           get_left <= in_words;
           in_word <= '0;
         end
-        if (loading && ask_left != 0 && (!m_axi_arvalid || m_axi_arready) && !i_halt) begin
+        if (asks && !in_outside) begin
           m_axi_arvalid <= 1'b1;
-          m_axi_araddr <= in_address;
+          m_axi_araddr <= {in_address, 3'd0};
           m_axi_arlen <= 8'(in_beats) - 8'd1;
-          in_address <= in_address + {24'd0, in_beats, 3'd0};
+          in_address <= in_next[31:3];
           ask_left <= ask_left - 14'(in_beats);
         end
         if (r_done && loading) begin
@@ -151,7 +154,6 @@ module bus
             in_full[in_write_half] <= 1'b1;
             in_write_half <= !in_write_half;
             in_left <= in_left - 1'b1;
-            in_room <= in_room - {15'd0, in_words, 3'd0};
           end
         end
       end
@@ -164,13 +166,15 @@ module bus
   logic [1:0] out_lane;
   logic [47:0] packed_counts;
   logic [OW-1:0] send_word;
-  logic [31:0] out_address, out_room, out_left;
+  logic [31:3] out_address;
   logic [13:0] send_left;
   logic [4:0] burst_left;
   typedef enum logic [1:0] {WAIT, FETCH, SEND, RESPONSE} write_state_t;
   write_state_t write_state;
   logic checked;
   wire [4:0] out_beats = beats(out_address[11:3], send_left);
+  wire [32:3] out_next = {1'b0, out_address} + 30'(out_beats);
+  wire out_outside = out_next > {1'b0, i_out_end[31:3]};
   wire w_done = m_axi_wvalid && m_axi_wready;
 
   assign o_output_ready = !out_full[out_write_half];
@@ -194,7 +198,8 @@ module bus
   always_ff @(posedge clk)
     if (!aresetn) begin
       write_state <= WAIT;
-      {m_axi_awvalid, m_axi_wvalid, out_full, out_left, checked} <= '0;
+      {m_axi_awvalid, m_axi_wvalid, checked} <= '0;
+      out_full <= '0;
       o_finished <= '0;
       o_cause <= CAUSE_NONE;
     end else begin
@@ -202,21 +207,19 @@ module bus
       if (m_axi_awready) m_axi_awvalid <= 1'b0;
       if (i_rst && !i_halt) o_cause <= CAUSE_NONE;
       else if (o_cause == CAUSE_NONE) begin
-        if (checked && (misaligned || in_left != 0 && !loading && in_short || out_left != 0 && out_short)) o_cause <= CAUSE_BUFFERS;
+        if (checked && (misaligned || asks && in_outside || write_state == WAIT && out_full[out_read_half] && out_outside)) o_cause <= CAUSE_BUFFERS;
         if (r_done && m_axi_rresp[1]) o_cause <= CAUSE_READ;
         if (m_axi_bvalid && m_axi_bresp[1]) o_cause <= CAUSE_WRITE;
       end
 
       if (i_start) begin
-        {out_full, out_write_half, out_read_half, out_word, out_lane} <= '0;
-        out_left <= i_windows;
-        out_address <= i_out_base;
-        out_room <= i_out_bytes;
+        {out_write_half, out_read_half, out_word, out_lane} <= '0;
+        out_full <= '0;
+        out_address <= i_out_base[31:3];
         send_left <= out_words;
         send_word <= '0;
         o_finished <= '0;
       end else if (i_rst && !i_halt) begin
-        out_left <= '0;
         out_full <= '0;
         o_finished <= '0;
       end else begin
@@ -228,12 +231,12 @@ module bus
         end
         case (write_state)
           WAIT:
-          if (out_full[out_read_half] && !out_short && !i_halt) begin
+          if (out_full[out_read_half] && !out_outside && !i_halt) begin
             m_axi_awvalid <= 1'b1;
-            m_axi_awaddr <= out_address;
+            m_axi_awaddr <= {out_address, 3'd0};
             m_axi_awlen <= 8'(out_beats) - 8'd1;
             burst_left <= out_beats;
-            out_address <= out_address + {24'd0, out_beats, 3'd0};
+            out_address <= out_next[31:3];
             send_left <= send_left - 14'(out_beats);
             write_state <= FETCH;
           end
@@ -260,8 +263,6 @@ module bus
               send_word <= '0;
               out_full[out_read_half] <= 1'b0;
               out_read_half <= !out_read_half;
-              out_left <= out_left - 1'b1;
-              out_room <= out_room - {15'd0, out_words, 3'd0};
               if (!i_halt) o_finished <= o_finished + 1'b1;
             end
           end

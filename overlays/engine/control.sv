@@ -2,8 +2,9 @@
 // Anything wrong ends the run: nothing new is asked of the bus, what is under way there is finished, then BUSY goes down.
 `default_nettype none
 
+import engine_pkg::*;
+
 module control
-  import engine_pkg::*;
 #(
     parameter logic [31:0] CONFIG = 0
 ) (
@@ -40,12 +41,12 @@ module control
     input  wire  [3:0]  i_core_cause,
     input  wire  [3:0]  i_bus_cause,
     input  wire  [15:0] i_pc,
-    input  wire  [31:0] i_finished,  // windows written
-    output logic [31:0] o_windows,
+    input  wire  [15:0] i_finished,  // windows written
+    output logic [15:0] o_windows,
     output logic [31:0] o_in_base,
-    output logic [31:0] o_in_bytes,
+    output logic [31:0] o_in_end,
     output logic [31:0] o_out_base,
-    output logic [31:0] o_out_bytes,
+    output logic [31:0] o_out_end,
     output logic [15:0] o_context,
     output logic [15:0] o_horizon,
     output logic [16:0] o_anchor
@@ -55,7 +56,8 @@ module control
   logic done, irq_enable, resetting;
   logic [3:0] cause;
   logic [15:0] pc;
-  logic [31:0] cycles, engine_cycles, finished;
+  logic [31:0] cycles, engine_cycles;
+  logic [15:0] finished;
 
   wire write = s_axi_awvalid && s_axi_wvalid && (!s_axi_bvalid || s_axi_bready);
   wire read = s_axi_arvalid && (!s_axi_rvalid || s_axi_rready);
@@ -86,7 +88,7 @@ module control
       state <= IDLE;
       {done, irq_enable, resetting, o_start, s_axi_bvalid, s_axi_rvalid} <= '0;
       cause <= CAUSE_NONE;
-      {o_windows, o_in_base, o_in_bytes, o_out_base, o_out_bytes, o_context, o_horizon, o_anchor} <= '0;
+      {o_windows, o_in_base, o_in_end, o_out_base, o_out_end, o_context, o_horizon, o_anchor} <= '0;
       {cycles, engine_cycles, finished, pc} <= '0;
     end else begin
       if (write) s_axi_bvalid <= 1'b1;
@@ -94,11 +96,11 @@ module control
 
       if (write && to_register && state == IDLE)
         case (register)
-          REG_WINDOWS: o_windows <= s_axi_wdata;
+          REG_WINDOWS: o_windows <= s_axi_wdata[15:0];
           REG_IN_BASE: o_in_base <= s_axi_wdata;
-          REG_IN_BYTES: o_in_bytes <= s_axi_wdata;
+          REG_IN_END: o_in_end <= s_axi_wdata;
           REG_OUT_BASE: o_out_base <= s_axi_wdata;
-          REG_OUT_BYTES: o_out_bytes <= s_axi_wdata;
+          REG_OUT_END: o_out_end <= s_axi_wdata;
           REG_CONTEXT: o_context <= s_axi_wdata[15:0];
           REG_HORIZON: o_horizon <= s_axi_wdata[15:0];
           REG_ANCHOR: o_anchor <= s_axi_wdata[16:0];
@@ -152,17 +154,9 @@ module control
           REG_CONFIG: s_axi_rdata <= CONFIG;
           REG_CTRL: s_axi_rdata <= {29'd0, irq_enable, 2'b00};
           REG_STATUS: s_axi_rdata <= {8'd0, pc, cause, resetting, cause != CAUSE_NONE, done, state != IDLE};
-          REG_WINDOWS: s_axi_rdata <= o_windows;
-          REG_IN_BASE: s_axi_rdata <= o_in_base;
-          REG_IN_BYTES: s_axi_rdata <= o_in_bytes;
-          REG_OUT_BASE: s_axi_rdata <= o_out_base;
-          REG_OUT_BYTES: s_axi_rdata <= o_out_bytes;
-          REG_CONTEXT: s_axi_rdata <= {16'd0, o_context};
-          REG_HORIZON: s_axi_rdata <= {16'd0, o_horizon};
-          REG_ANCHOR: s_axi_rdata <= {15'd0, o_anchor};
           REG_CYCLES: s_axi_rdata <= cycles;
           REG_ENGINE_CYCLES: s_axi_rdata <= engine_cycles;
-          REG_FINISHED: s_axi_rdata <= finished;
+          REG_FINISHED: s_axi_rdata <= {16'd0, finished};
           default: s_axi_rdata <= '0;
         endcase
       end else if (s_axi_rready) s_axi_rvalid <= 1'b0;

@@ -1,11 +1,12 @@
 // The engine without its bus: memories, sequencer, multiplier array, softmax, and the three stages that every result passes:
-// 1 requantise to codes, 2 residual add, 3 requantise as an operand. Signals end in the cycle of the pipeline they belong to; an issue of
-// the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 14 on (27 after stage 3), a sum in the
+// 1 requantise to codes, 2 residual add, 3 a table for the operand made of the sum. Signals end in the cycle of the pipeline they belong to; an issue of
+// the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 14 on (22 after stage 3), a sum in the
 // residual memory for reads from cycle 21 on. The compiler keeps these distances; nothing here waits.
 `default_nettype none
 
+import engine_pkg::*;
+
 module core
-  import engine_pkg::*;
 #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
@@ -18,12 +19,13 @@ module core
     parameter int SOFTMAX_ROWS = 64,
     parameter int PROGRAM_WORDS = 1024,
     parameter int INPUT_WORDS = 256,
+    parameter int TABLES = 8,
     parameter int DIVIDERS = 2
 ) (
     input  wire                            clk,
     input  wire                            rst,
     input  wire                            i_start,
-    input  wire  [31:0]                    i_windows,
+    input  wire  [15:0]                    i_windows,
     output logic [3:0]                     o_cause,
     output wire  [15:0]                    o_pc,
     output wire                            o_running,
@@ -45,22 +47,28 @@ module core
 );
   localparam int CW = $clog2(CODE_DEPTH), WW = $clog2(WEIGHT_DEPTH), VW = $clog2(KV_DEPTH), RW = $clog2(RESIDUAL_DEPTH);
   localparam int PW = $clog2(PARAM_DEPTH), QW = $clog2(ADD_DEPTH), SW = $clog2(SOFTMAX_ROWS), IW = $clog2(INPUT_WORDS);
-  localparam int LC = $clog2(COLS), LR = $clog2(ROWS);
+  localparam int LC = $clog2(COLS), LR = $clog2(ROWS), TW = $clog2(TABLES);
 
   // Loading: which memory, and which lanes of the word
-  wire [3:0] region = i_load_address[19] ? REGION_WEIGHTS : i_load_address[19:16];
+  wire [3:0] region = &i_load_address[19:18] ? REGION_WEIGHTS : i_load_address[19:16];
   wire [COLS-1:0] load_lane = COLS'(1) << i_load_address[2+:LC];
   localparam int WEIGHT_LANES = ROWS * COLS / 8;
   wire [WEIGHT_LANES-1:0] weight_lane = WEIGHT_LANES'(1) << i_load_address[2+:$clog2(WEIGHT_LANES)];
 
   // Sequencer
-  instruction_t next, cur;
+  engine_pkg::instruction_t next, cur;
   wire load, valid, done, take_input, free_input, row_first, row_last, bad_word;
   logic first, code_high, weight_high;
-  logic [12:0] x_address, r_address, s_address, d_address;
-  logic [13:0] w_address, sample;
-  logic [9:0] p_address, q_address, token, group, offset;
-  logic [8:0] row;
+  localparam int DW = CW > VW ? CW : VW, FW = WW > VW ? WW : VW;
+  wire [CW:0] x_address;  // addresses have a bit more than their memories, to be found outside
+  wire [DW:0] d_address;
+  wire [FW:0] w_address;
+  wire [RW:0] r_address, s_address;
+  wire [PW:0] p_address;
+  wire [QW:0] q_address;
+  wire [SW:0] row;
+  wire [IW+2:0] sample;
+  wire [9:0] token, offset;
   logic [5:0] lanes;
   wire [31:0] fetch_word;
   wire [$clog2(PROGRAM_WORDS)-1:0] fetch_address;
@@ -68,7 +76,15 @@ module core
   sequencer #(
       .ROWS(ROWS),
       .COLS(COLS),
-      .PROGRAM_WORDS(PROGRAM_WORDS)
+      .PROGRAM_WORDS(PROGRAM_WORDS),
+      .X(CW + 1),
+      .D(DW + 1),
+      .W(FW + 1),
+      .R(RW + 1),
+      .P(PW + 1),
+      .Q(QW + 1),
+      .ROW(SW + 1),
+      .SAMPLE(IW + 3)
   ) u_sequencer (
       .clk,
       .rst,
@@ -100,7 +116,6 @@ module core
       .o_s_address(s_address),
       .o_d_address(d_address),
       .o_token(token),
-      .o_group(group),
       .o_row_first(row_first),
       .o_row_last(row_last),
       .o_row(row),
@@ -125,9 +140,9 @@ module core
   // Fields that later stages need, by the number of the instruction: at most three are in flight, since each takes 14 cycles to fetch.
   logic [PAYLOAD_BITS-1:0] context0, context1, context2, context3;
   logic [1:0] number_now;
-  logic [26*2-1:0] number_past;  // of the instruction in cycles 1 to 26
+  logic [20*2-1:0] number_past;  // of the instruction in cycles 1 to 20
   always_ff @(posedge clk) begin
-    number_past <= {number_past[25*2-1:0], number_now};
+    number_past <= {number_past[19*2-1:0], number_now};
     if (rst) number_now <= '0;
     else if (load) number_now <= number_now + 1'b1;
     if (load && number_now == 2'd3) context0 <= next;
@@ -138,7 +153,7 @@ module core
   function automatic logic [PAYLOAD_BITS-1:0] pick(input logic [1:0] n);
     pick = n[1] ? (n[0] ? context3 : context2) : (n[0] ? context1 : context0);
   endfunction
-  instruction_t at_6, at_7, at_12, at_13, at_19, at_20, at_23, at_25, at_26;
+  engine_pkg::instruction_t at_6, at_7, at_12, at_13, at_19, at_20;
   always_comb begin
     at_6 = pick(number_past[10+:2]);
     at_7 = pick(number_past[12+:2]);
@@ -146,9 +161,6 @@ module core
     at_13 = pick(number_past[24+:2]);
     at_19 = pick(number_past[36+:2]);
     at_20 = pick(number_past[38+:2]);
-    at_23 = pick(number_past[44+:2]);
-    at_25 = pick(number_past[48+:2]);
-    at_26 = pick(number_past[50+:2]);
   end
 
   // What travels with an issue
@@ -156,8 +168,8 @@ module core
   wire makes_code = valid && done && cur.opcode != OP_END && !is_sum;
 
   // Valid bits are reset, so that nothing is written after an abort
-  logic [26:1] code_valid;  // makes_code, delayed
-  always_ff @(posedge clk) code_valid <= rst ? '0 : {code_valid[25:1], makes_code};
+  logic [20:1] code_valid;  // makes_code, delayed
+  always_ff @(posedge clk) code_valid <= rst ? '0 : {code_valid[19:1], makes_code};
 
   // Codes and weights, cycle 1
   wire [ROWS*8-1:0] x_1;
@@ -222,7 +234,7 @@ module core
   wire [PW-1:0] p_address_5, p_address_6;
   wire [COLS*25-1:0] bias_6;
   wire [COLS*22-1:0] scale_7;
-  wire [COLS*25-1:0] load_26 = {COLS{i_load_data[24:0]}};
+  wire [COLS*25-1:0] load_21 = {COLS{i_load_data[24:0]}};
   wire [COLS*22-1:0] load_23 = {COLS{i_load_data[21:0]}};
   delay #(.BITS(PW), .N(5)) u_p_5 (.clk, .i(p_address[PW-1:0]), .o(p_address_5));
   delay #(.BITS(PW), .N(1)) u_p_6 (.clk, .i(p_address_5), .o(p_address_6));
@@ -235,7 +247,7 @@ module core
       .clk,
       .i_write(i_load && region == REGION_BIAS ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:PW]),
-      .i_data(load_26),
+      .i_data(load_21),
       .i_read_address(p_address_5),
       .o_data(bias_6)
   );
@@ -296,20 +308,24 @@ module core
 
   // Softmax
   wire [SW-1:0] row_1, row_6, row_15;
-  wire [5:0] lanes_3, lanes_13;
-  wire [1:0] exponent_2;
+  wire [5:0] lanes_4, lanes_13;
+  wire [TW-1:0] table_3;
   wire [2:0] sum_5;  // sum, first, last group of a row
   wire [2:0] max_13;
-  wire [COLS*8-1:0] t_4;
+  wire [COLS*8-1:0] index_3;
+  logic [COLS*8-1:0] t_4, index;
+  wire [COLS*8-1:0] looked_up;  // of softmax in cycle 4, of operands in cycle 21
+  wire operand_20;
+  wire [COLS*9-1:0] code_20;
   wire [16:0] r_7;
   logic [COLS*8-1:0] t_5, t_6, t_7;
   logic [COLS*9-1:0] code_13;
   delay #(.BITS(SW), .N(1)) u_row_1 (.clk, .i(row[SW-1:0]), .o(row_1));
   delay #(.BITS(SW), .N(5)) u_row_6 (.clk, .i(row_1), .o(row_6));
   delay #(.BITS(SW), .N(9)) u_row_15 (.clk, .i(row_6), .o(row_15));
-  delay #(.BITS(6), .N(3)) u_lanes_3 (.clk, .i(lanes), .o(lanes_3));
-  delay #(.BITS(6), .N(10)) u_lanes_13 (.clk, .i(lanes_3), .o(lanes_13));
-  delay #(.BITS(2), .N(2)) u_exponent_2 (.clk, .i(cur.exponent), .o(exponent_2));
+  delay #(.BITS(6), .N(4)) u_lanes_4 (.clk, .i(lanes), .o(lanes_4));
+  delay #(.BITS(6), .N(9)) u_lanes_13 (.clk, .i(lanes_4), .o(lanes_13));
+  delay #(.BITS(TW), .N(3)) u_table_3 (.clk, .i(cur.lut[TW-1:0]), .o(table_3));
   delay #(.BITS(3), .N(5)) u_sum_5 (.clk, .i({valid && done && is_sum, row_first, row_last}), .o(sum_5));
   delay #(.BITS(3), .N(13)) u_max_13 (.clk, .i({makes_code && cur.track_max, row_first, row_last}), .o(max_13));
   softmax #(
@@ -322,13 +338,12 @@ module core
       .i_row_1(row_1),
       .i_row_6(row_6),
       .i_scores_2(block_2),
-      .i_lanes_3(lanes_3),
-      .i_exponent_2(exponent_2),
       .i_sum_5(sum_5[2]),
       .i_row_first_5(sum_5[1]),
       .i_row_last_5(sum_5[0]),
       .i_numerator_6(at_6.numerator),
-      .o_t_4(t_4),
+      .o_index_3(index_3),
+      .i_t_4(t_4),
       .o_r_7(r_7),
       .i_max_13(max_13[2]),
       .i_row_first_13(max_13[1]),
@@ -339,19 +354,40 @@ module core
   );
   always_ff @(posedge clk) {t_7, t_6, t_5} <= {t_6, t_5, t_4};
 
+  // Tables, for softmax (index in cycle 3) and for operands (cycle 20)
+  always_comb
+    for (int c = 0; c < COLS; c++) begin
+      index[c*8+:8] = operand_20 ? code_20[c*9+:8] : index_3[c*8+:8];
+      t_4[c*8+:8] = 6'(c) < lanes_4 ? looked_up[c*8+:8] : 8'd0;
+    end
+  tables #(
+      .COLS(COLS),
+      .TABLES(TABLES)
+  ) u_tables (
+      .clk,
+      .i_write(i_load && region == REGION_TABLES),
+      .i_write_address(i_load_address[2+:8+TW]),
+      .i_data(i_load_data[7:0]),
+      .i_table(operand_20 ? at_20.lut[TW-1:0] : table_3),
+      .i_index(index),
+      .o_data(looked_up)
+  );
+
   // Input counts: up to four a cycle, the anchor subtracted
   logic [16:0] anchor;
   logic [4*17-1:0] difference_7;
-  wire [13:0] sample_5;
+  wire [IW+1:0] sample_5;
   logic [1:0] lane_6;
-  delay #(.BITS(14), .N(5)) u_sample_5 (.clk, .i(sample), .o(sample_5));
+  delay #(.BITS(IW + 2), .N(5)) u_sample_5 (.clk, .i(sample[IW+1:0]), .o(sample_5));
   delay #(.BITS(1), .N(7)) u_free (.clk, .i(free_input), .o(o_free_input));
   assign o_input_address = sample_5[2+:IW];
   always_ff @(posedge clk) begin
     if (take_input) anchor <= {i_anchor[15], i_anchor};
     lane_6 <= sample_5[1:0];
-    for (int s = 0; s < 4; s++)
-      difference_7[s*17+:17] <= 17'($signed(i_input_word[((s+lane_6)%4)*16+:16])) - anchor;
+    difference_7[0+:17] <= 17'($signed(i_input_word[lane_6*16+:16])) - anchor;
+    difference_7[17+:17] <= 17'($signed(i_input_word[{lane_6[1], 1'b1}*16+:16])) - anchor;  // where a group is two samples or four
+    difference_7[34+:17] <= 17'($signed(i_input_word[32+:16])) - anchor;                    // where it is a whole word
+    difference_7[51+:17] <= 17'($signed(i_input_word[48+:16])) - anchor;
   end
 
   // Stage 1
@@ -408,7 +444,6 @@ module core
   wire [COLS*17-1:0] add2_13;
   wire [COLS*32-1:0] addc_13;
   wire [COLS*17-1:0] load_18 = {COLS{i_load_data[16:0]}};
-  logic [COLS*9-1:0] code_20;
   wire s_write_20 = code_valid[20] && at_20.s_write;
   localparam int R_WORDS = COLS / 4;
   wire [R_WORDS-1:0] r_lane = R_WORDS == 1 ? 1'b1 : R_WORDS'(1) << i_load_address[2+:(R_WORDS == 1 ? 1 : $clog2(R_WORDS))];
@@ -494,45 +529,30 @@ module core
     );
   end
 
-  // Stage 3
-  logic [COLS*9-1:0] code_26;
-  for (genvar c = 0; c < COLS; c++) begin : g_stage3
-    wire signed [10:0] unused;
-    requantise #(
-        .A(10),
-        .M(18)
-    ) u_operand (
-        .clk,
-        .i_a(10'($signed(code_20[c*9+:9])) - 10'($signed(at_20.z2))),
-        .i_m({1'b0, at_20.m3}),
-        .i_shift(at_23.n3),
-        .i_zero(at_25.z3),
-        .i_low(at_25.low3),
-        .i_high(at_25.high3),
-        .o_code(code_26[c*9+:9]),
-        .o_wide(unused)
-    );
-  end
-
-  // Writing of codes, from stage 1 in cycle 13 or from stage 3 in cycle 26
-  wire [12:0] d_address_13, d_address_26;
-  wire [LR-1:0] offset_13, offset_26, token_13;
-  delay #(.BITS(13), .N(13)) u_d_13 (.clk, .i(d_address), .o(d_address_13));
-  delay #(.BITS(13), .N(13)) u_d_26 (.clk, .i(d_address_13), .o(d_address_26));
+  // Writing of codes, from stage 1 in cycle 13 or from stage 3 in cycle 21
+  wire [DW-1:0] d_address_13, d_address_21;
+  wire [LR-1:0] offset_13, offset_21, token_13;
+  delay #(.BITS(DW), .N(13)) u_d_13 (.clk, .i(d_address[DW-1:0]), .o(d_address_13));
+  delay #(.BITS(DW), .N(8)) u_d_21 (.clk, .i(d_address_13), .o(d_address_21));
   delay #(.BITS(LR), .N(13)) u_offset_13 (.clk, .i(offset[LR-1:0]), .o(offset_13));
-  delay #(.BITS(LR), .N(13)) u_offset_26 (.clk, .i(offset_13), .o(offset_26));
+  delay #(.BITS(LR), .N(8)) u_offset_21 (.clk, .i(offset_13), .o(offset_21));
   delay #(.BITS(LR), .N(13)) u_token_13 (.clk, .i(token[LR-1:0]), .o(token_13));
   wire [2:0] opcode_13 = at_13.opcode;
   wire [1:0] dest_13 = at_13.dest;
   wire [1:0] lanes_of_13 = at_13.lanes;
   wire early = code_valid[13] && dest_13 == TO_CODES && !at_13.add && opcode_13 != OP_OUTPUT;
-  wire late = code_valid[26] && at_26.dest == TO_CODES && at_26.add;
+  assign operand_20 = code_valid[20] && at_20.dest == TO_CODES && at_20.add;
+  logic late, lut_high;
+  always_ff @(posedge clk) begin
+    late <= !rst && operand_20;
+    lut_high <= at_20.lut_high;
+  end
 
   always_comb begin
-    x_write_address = late ? d_address_26[CW-1:0] : d_address_13[CW-1:0];
+    x_write_address = late ? d_address_21[CW-1:0] : d_address_13[CW-1:0];
     for (int r = 0; r < ROWS; r++) begin
-      x_data[r*8+:8] = late ? code_26[(r%COLS)*9+:8] : code_13[(r%COLS)*9+:8];
-      x_write[r] = late ? offset_26 / COLS == r / COLS : early && offset_13 / COLS == r / COLS;
+      x_data[r*8+:8] = late ? {looked_up[(r%COLS)*8+4+:4], lut_high ? looked_up[(r%COLS)*8+4+:4] : looked_up[(r%COLS)*8+:4]} : code_13[(r%COLS)*9+:8];
+      x_write[r] = late ? offset_21 / COLS == r / COLS : early && offset_13 / COLS == r / COLS;
       if (early && opcode_13 == OP_QUANTISE) begin
         x_write[r] = offset_13 >> lanes_of_13 == r >> lanes_of_13;
         x_data[r*8+:8] = code_13[(lanes_of_13 == 2 ? r % 4 : lanes_of_13 == 1 ? r % 2 : 0)*9+:8];
@@ -550,6 +570,9 @@ module core
   end
 
   // What can go wrong
+  logic [2:0] softmax_past;  // look-ups of softmax in cycles 1 to 3
+  wire softmax_3 = softmax_past[2];
+  always_ff @(posedge clk) softmax_past <= {softmax_past[1:0], valid && (is_sum || cur.opcode == OP_PROBABILITY)};
   wire reads_codes = cur.opcode != OP_QUANTISE;
   wire outside = reads_codes && x_address >= CODE_DEPTH
       || cur.opcode == OP_MATMUL && w_address >= WEIGHT_DEPTH
@@ -566,7 +589,7 @@ module core
     else if (o_cause == CAUSE_NONE) begin
       if (bad_word) o_cause <= CAUSE_PROGRAM;
       else if (valid && cur.opcode != OP_END && outside) o_cause <= CAUSE_ADDRESS;
-      else if (early && late) o_cause <= CAUSE_COLLISION;
+      else if (early && late || operand_20 && softmax_3) o_cause <= CAUSE_COLLISION;
     end
 endmodule
 

@@ -2,8 +2,9 @@
 // and forecasts, an interrupt when done. Configurations, registers and instructions: qatlib/engine/isa.py.
 `default_nettype none
 
+import engine_pkg::*;
+
 module engine
-  import engine_pkg::*;
 #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
@@ -17,6 +18,7 @@ module engine
     parameter int PROGRAM_WORDS = 1024,
     parameter int INPUT_WORDS = 256,
     parameter int OUTPUT_WORDS = 32,
+    parameter int TABLES = 8,
     parameter int DIVIDERS = 2,
     parameter logic [31:0] CONFIG = 0
 ) (
@@ -72,7 +74,8 @@ module engine
 );
   wire load, rst, start, halt, drained, running;
   wire [19:2] load_address;
-  wire [31:0] load_data, finished, windows, in_base, in_bytes, out_base, out_bytes;
+  wire [15:0] finished, windows;
+  wire [31:0] load_data, in_base, in_end, out_base, out_end;
   wire [3:0] core_cause, bus_cause;
   wire [15:0] pc, context_counts, horizon, window_anchor, count;
   wire [16:0] anchor;
@@ -117,9 +120,9 @@ module engine
       .i_finished(finished),
       .o_windows(windows),
       .o_in_base(in_base),
-      .o_in_bytes(in_bytes),
+      .o_in_end(in_end),
       .o_out_base(out_base),
-      .o_out_bytes(out_bytes),
+      .o_out_end(out_end),
       .o_context(context_counts),
       .o_horizon(horizon),
       .o_anchor(anchor)
@@ -139,9 +142,9 @@ module engine
       .o_finished(finished),
       .i_windows(windows),
       .i_in_base(in_base),
-      .i_in_bytes(in_bytes),
+      .i_in_end(in_end),
       .i_out_base(out_base),
-      .i_out_bytes(out_bytes),
+      .i_out_end(out_end),
       .i_context(context_counts),
       .i_horizon(horizon),
       .i_anchor(anchor),
@@ -191,6 +194,7 @@ module engine
       .SOFTMAX_ROWS(SOFTMAX_ROWS),
       .PROGRAM_WORDS(PROGRAM_WORDS),
       .INPUT_WORDS(INPUT_WORDS),
+      .TABLES(TABLES),
       .DIVIDERS(DIVIDERS)
   ) u_core (
       .clk(aclk),

@@ -3,19 +3,28 @@
 // the one before, or later where it waits for a buffer or for its own words: the compiler's schedule allows any such delay.
 `default_nettype none
 
+import engine_pkg::*;
+
 module sequencer
-  import engine_pkg::*;
 #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
     parameter int PROGRAM_WORDS = 1024,
-    localparam int PW = $clog2(PROGRAM_WORDS),
-    localparam int BLOCKS = ROWS / COLS
+    // bits of addresses
+    parameter int X = 10,
+    parameter int D = 10,
+    parameter int W = 10,
+    parameter int R = 11,
+    parameter int P = 8,
+    parameter int Q = 7,
+    parameter int ROW = 7,
+    parameter int SAMPLE = 11,
+    localparam int PW = $clog2(PROGRAM_WORDS)
 ) (
     input  wire                  clk,
     input  wire                  rst,
     input  wire                  i_start,
-    input  wire  [31:0]          i_windows,
+    input  wire  [15:0]          i_windows,
     output logic                 o_bad_word,
     output wire  [15:0]          o_pc,
     output wire                  o_running,      // neither idle nor waiting for a buffer
@@ -30,32 +39,31 @@ module sequencer
     output wire                  o_window_end,
     // a new instruction, for the later stages
     output wire                  o_load,
-    output instruction_t         o_next,
+    output engine_pkg::instruction_t         o_next,
     // cycle 0
     output wire                  o_valid,
-    output instruction_t         o_current,
+    output engine_pkg::instruction_t         o_current,
     output logic                 o_first,
     output wire                  o_done,         // last pass of an output group
     output logic                 o_code_high,
     output logic                 o_weight_high,
-    output logic [12:0]          o_x_address,
-    output wire  [13:0]          o_w_address,
-    output logic [9:0]           o_p_address,
-    output logic [9:0]           o_q_address,
-    output logic [12:0]          o_r_address,
-    output logic [12:0]          o_s_address,
-    output logic [12:0]          o_d_address,
+    output logic [X-1:0]         o_x_address,
+    output wire  [W-1:0]         o_w_address,
+    output logic [P-1:0]         o_p_address,
+    output logic [Q-1:0]         o_q_address,
+    output logic [R-1:0]         o_r_address,
+    output logic [R-1:0]         o_s_address,
+    output logic [D-1:0]         o_d_address,
     output logic [9:0]           o_token,
-    output logic [9:0]           o_group,
     output wire                  o_row_first,
     output wire                  o_row_last,
-    output logic [8:0]           o_row,
+    output logic [ROW-1:0]       o_row,
     output logic [5:0]           o_lanes,        // lanes that hold channels that exist
     output logic [9:0]           o_offset,       // quantise: byte of the row
-    output logic [13:0]          o_sample
+    output logic [SAMPLE-1:0]    o_sample
 );
   // Fetch: one instruction ahead
-  instruction_t next;
+  engine_pkg::instruction_t next;
   logic next_valid, active;
   logic [PW-1:0] fetch_base, pc, next_pc;
   logic [$clog2(WORDS+1)-1:0] fetched;
@@ -64,7 +72,7 @@ module sequencer
   wire take;
 
   assign o_fetch_address = fetch_base + PW'(fetched);
-  assign next = instruction_t'(shifted[PAYLOAD_BITS-1:0]);
+  assign next = engine_pkg::instruction_t'(shifted[PAYLOAD_BITS-1:0]);
   assign o_next = next;
 
   always_ff @(posedge clk) begin
@@ -95,13 +103,15 @@ module sequencer
   // Execution
   typedef enum logic [1:0] {IDLE, FETCH, WAIT, RUN} state_t;
   state_t state;
-  instruction_t cur;
+  engine_pkg::instruction_t cur;
   logic [12:0] since;
-  logic [31:0] windows_left;
+  logic [15:0] windows_left;
   logic [9:0] t, n, k, rest;
   logic [9:0] in_row;  // codes of the row behind this group
-  logic [12:0] x_token, x_group, s_token, r_token, d_token;
-  logic [13:0] w_group, w_word;
+  logic [X-1:0] x_token, x_group;
+  logic [R-1:0] s_token, r_token;
+  logic [D-1:0] d_token;
+  logic [W-1:0] w_group, w_word;
 
   wire last_pass = o_code_high == cur.x_wide && o_weight_high == cur.w_wide;
   wire last_chunk = k == cur.chunks;
@@ -112,7 +122,7 @@ module sequencer
   wire window_end = finished && cur.opcode == OP_END;
   wire program_end = window_end && windows_left == 1;
 
-  instruction_t coming;
+  engine_pkg::instruction_t coming;
   assign coming = state == WAIT ? cur : next;
   wire gate = (!coming.wait_input || i_input_ready) && (coming.opcode != OP_OUTPUT || i_output_ready);
   wire due = state == RUN ? coming.stall == 0 : since + 1'b1 >= 13'(coming.stall);
@@ -131,8 +141,7 @@ module sequencer
   assign o_row_first = n == 0;
   assign o_row_last = last_group;
   assign o_token = t;
-  assign o_group = n;
-  assign o_w_address = w_word + 14'(o_weight_high && cur.opcode == OP_MATMUL);
+  assign o_w_address = w_word + W'(o_weight_high && cur.opcode == OP_MATMUL);
 
   // Where the next group's codes begin in its row, and whether they fill the row
   wire [9:0] width = cur.opcode == OP_QUANTISE ? 10'd1 << cur.lanes : cur.opcode == OP_OUTPUT ? 10'd1 : 10'(COLS);
@@ -177,17 +186,17 @@ module sequencer
       o_first <= 1'b1;
       o_code_high <= 1'b0;
       o_weight_high <= 1'b0;
-      {o_x_address, x_group, x_token} <= {3{13'(next.x_base)}};
-      {w_word, w_group} <= {2{14'(next.w_base)}};
-      o_p_address <= 10'(next.p_base);
-      o_q_address <= 10'(next.q_base);
-      {o_r_address, r_token} <= {2{13'(next.r_base)}};
-      {o_s_address, s_token} <= {2{13'(next.s_base)}};
-      {o_d_address, d_token} <= {2{13'(next.d_base)}};
-      o_row <= 9'(next.row);
+      {o_x_address, x_group, x_token} <= {3{X'(next.x_base)}};
+      {w_word, w_group} <= {2{W'(next.w_base)}};
+      o_p_address <= P'(next.p_base);
+      o_q_address <= Q'(next.q_base);
+      {o_r_address, r_token} <= {2{R'(next.r_base)}};
+      {o_s_address, s_token} <= {2{R'(next.s_base)}};
+      {o_d_address, d_token} <= {2{D'(next.d_base)}};
+      o_row <= ROW'(next.row);
       rest <= next.count;
       in_row <= '0;
-      o_sample <= 14'(next.w_base);
+      o_sample <= SAMPLE'(next.w_base);
     end else if (state == RUN) begin
       o_first <= last_pass && last_chunk;
       if (!last_pass) begin
@@ -198,22 +207,22 @@ module sequencer
         o_code_high   <= 1'b0;
         if (!last_chunk) begin
           k <= k + 1'b1;
-          o_x_address <= o_x_address + 13'(cur.x_chunk);
-          w_word <= w_word + 14'(cur.w_chunk);
+          o_x_address <= o_x_address + X'(cur.x_chunk);
+          w_word <= w_word + W'(cur.w_chunk);
         end else begin
           k <= '0;
-          o_sample <= o_sample + 14'(width);
+          o_sample <= o_sample + SAMPLE'(width);
           if (!last_group) begin
             n <= n + 1'b1;
-            o_x_address <= x_group + 13'(by_row && row_full);
-            x_group <= x_group + 13'(by_row && row_full);
-            w_word <= w_group + 14'(cur.w_group);
-            w_group <= w_group + 14'(cur.w_group);
-            o_p_address <= o_p_address + 10'(cur.p_group);
+            o_x_address <= x_group + X'(by_row && row_full);
+            x_group <= x_group + X'(by_row && row_full);
+            w_word <= w_group + W'(cur.w_group);
+            w_group <= w_group + W'(cur.w_group);
+            o_p_address <= o_p_address + P'(cur.p_group);
             o_q_address <= o_q_address + 1'b1;
             o_r_address <= o_r_address + 1'b1;
             o_s_address <= o_s_address + 1'b1;
-            o_d_address <= o_d_address + (cur.dest == TO_VALUES ? 13'(cur.d_token) : 13'(row_full));
+            o_d_address <= o_d_address + (cur.dest == TO_VALUES ? D'(cur.d_token) : D'(row_full));
             rest <= rest > 10'(COLS) ? rest - 10'(COLS) : '0;
             in_row <= row_full ? '0 : in_row + width;
           end else begin
@@ -222,16 +231,16 @@ module sequencer
             o_row <= o_row + 1'b1;
             rest <= cur.count;
             in_row <= '0;
-            {o_x_address, x_group, x_token} <= {3{x_token + 13'(cur.x_token)}};
-            {w_word, w_group} <= {2{14'(cur.w_base)}};
-            o_p_address <= 10'(cur.p_base);
-            o_q_address <= 10'(cur.q_base);
-            {o_r_address, r_token} <= {2{r_token + 13'(cur.r_token)}};
-            {o_s_address, s_token} <= {2{s_token + 13'(cur.s_token)}};
+            {o_x_address, x_group, x_token} <= {3{x_token + X'(cur.x_token)}};
+            {w_word, w_group} <= {2{W'(cur.w_base)}};
+            o_p_address <= P'(cur.p_base);
+            o_q_address <= Q'(cur.q_base);
+            {o_r_address, r_token} <= {2{r_token + R'(cur.r_token)}};
+            {o_s_address, s_token} <= {2{s_token + R'(cur.s_token)}};
             case (cur.dest)
-              TO_KEYS: {o_d_address, d_token} <= {2{d_token + (t[$clog2(COLS)-1:0] == '1 ? 13'(cur.d_token) : 13'd0)}};
-              TO_VALUES: {o_d_address, d_token} <= {2{d_token + 13'(t[$clog2(ROWS)-1:0] == '1)}};
-              default: {o_d_address, d_token} <= {2{d_token + 13'(cur.d_token)}};
+              TO_KEYS: {o_d_address, d_token} <= {2{d_token + (t[$clog2(COLS)-1:0] == '1 ? D'(cur.d_token) : D'(0))}};
+              TO_VALUES: {o_d_address, d_token} <= {2{d_token + D'(t[$clog2(ROWS)-1:0] == '1)}};
+              default: {o_d_address, d_token} <= {2{d_token + D'(cur.d_token)}};
             endcase
           end
         end

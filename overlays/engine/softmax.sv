@@ -1,7 +1,7 @@
 // The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
 // `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
-// T[j] = floor(255 exp(-j / 2^e) + 1/2) is read from one table of steps of 1/64, j shifted by 6 - e.
-// Timing: sum and probability, scores in cycle 2, o_t in cycle 4; r of a row in cycle 7, written 16 cycles after the row's last issue.
+// The tables T are outside, since they share a memory with those of operands.
+// Timing: sum and probability, scores in cycle 2, place in the table in cycle 3, T in cycle 4; r of a row in cycle 7, written 16 cycles after the row's last issue.
 `default_nettype none
 
 module softmax #(
@@ -15,13 +15,12 @@ module softmax #(
     input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 6, ..
     input  wire  [RW-1:0]     i_row_6,
     input  wire  [COLS*8-1:0] i_scores_2,
-    input  wire  [5:0]        i_lanes_3,
-    input  wire  [1:0]        i_exponent_2,   // 6 - e
     input  wire               i_sum_5,        // a group to be summed
     input  wire               i_row_first_5,
     input  wire               i_row_last_5,
     input  wire  [24:0]       i_numerator_6,
-    output wire  [COLS*8-1:0] o_t_4,
+    output logic [COLS*8-1:0] o_index_3,
+    input  wire  [COLS*8-1:0] i_t_4,
     output wire  [16:0]       o_r_7,
     // largest score
     input  wire               i_max_13,
@@ -61,28 +60,8 @@ module softmax #(
       .o_data(max_2)
   );
 
-  // Table
-  logic [COLS*9-1:0] index;
-  logic [COLS-1:0] zero, zero_4;
-  wire [COLS*8-1:0] table_4;
-  for (genvar c = 0; c < COLS; c++) begin : g_table
-    wire [7:0] below = max_2 - i_scores_2[c*8+:8];
-    wire [10:0] steps = 11'(below) << i_exponent_2;
-    always_ff @(posedge clk) begin
-      index[c*9+:9] <= steps[8:0];
-      zero[c] <= steps[10:9] != 0;
-      zero_4[c] <= zero[c] || 6'(c) >= i_lanes_3;
-    end
-    assign o_t_4[c*8+:8] = zero_4[c] ? 8'd0 : table_4[c*8+:8];
-  end
-
-  for (genvar c = 0; c < COLS; c += 2) begin : g_rom
-    exp_table u_exp (
-        .clk,
-        .i_index(index[c*9+:18]),
-        .o_t(table_4[c*8+:16])
-    );
-  end
+  // Place in the table
+  always_ff @(posedge clk) for (int c = 0; c < COLS; c++) o_index_3[c*8+:8] <= max_2 - i_scores_2[c*8+:8];
 
   // Sum of a row
   logic [12:0] partial_d;
@@ -91,7 +70,7 @@ module softmax #(
   logic start;
   always_comb begin
     partial_d = '0;
-    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(o_t_4[c*8+:8]);
+    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(i_t_4[c*8+:8]);
   end
   always_ff @(posedge clk) begin
     partial <= partial_d;

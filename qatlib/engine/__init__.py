@@ -1,8 +1,9 @@
 """The accelerator: from an exported model to a program (`compile`), through the simulated hardware (`simulate`), to area and speed."""
 
-from qatlib.engine.compiler import Program, compile
+from qatlib.engine.compiler import compile
 from qatlib.engine.isa import CONFIGS, EngineConfig
 from qatlib.engine.memory import DoesNotFit
+from qatlib.engine.program import Program
 from qatlib.engine.simulation import Cycles, EngineError, simulate
 
 __all__ = ["CONFIGS", "Cycles", "DoesNotFit", "EngineConfig", "EngineError", "Program", "compile", "simulate"]

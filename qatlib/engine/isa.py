@@ -43,7 +43,8 @@ FIELDS = (
     ("high1", 9, ""),
     ("track_max", 1, "keep the largest code of each row, for softmax"),
     ("row", 8, "softmax row of the first token"),
-    ("exponent", 2, "log2 of 64 times the step of the scores"),
+    ("lut", 4, "softmax: its table; add: the table that makes the operand of the sum"),
+    ("lut_high", 1, "the operand is in the upper nibbles of that table"),
     ("numerator", 25, "softmax: N"),
     ("add", 1, "second stage: residual add"),
     ("q_base", 9, "group of the add memories"),
@@ -56,11 +57,6 @@ FIELDS = (
     ("z2", 9, "zero point, lowest and highest code of the sum; output: zero point of the codes read"),
     ("low2", 9, ""),
     ("high2", 9, ""),
-    ("m3", 17, "third stage: the sum requantised as an operand; see `scaled`"),
-    ("n3", 5, ""),
-    ("z3", 9, ""),
-    ("low3", 9, ""),
-    ("high3", 9, ""),
 )
 PAYLOAD_BITS = sum(bits for _, bits, _ in FIELDS)
 WORDS = -(-PAYLOAD_BITS // 32) + 1  # of an instruction; the last one is the check
@@ -73,17 +69,17 @@ REGISTERS = (
     ("CTRL", 0x0C, "rw", (("START", 1), ("RESET", 1), ("IRQ_ENABLE", 1)), "start and reset clear themselves"),
     ("STATUS", 0x10, "rw", (("BUSY", 1), ("DONE", 1), ("ERROR", 1), ("RESETTING", 1), ("CAUSE", 4), ("PC", 16)),
      "write 1 to DONE to clear it and the interrupt"),
-    ("WINDOWS", 0x14, "rw", (("WINDOWS", 32),), "windows to run"),
-    ("IN_BASE", 0x18, "rw", (("IN_BASE", 32),), "address of the first count; a multiple of 8"),
-    ("IN_BYTES", 0x1C, "rw", (("IN_BYTES", 32),), "length of the input buffer: nothing beyond is read"),
-    ("OUT_BASE", 0x20, "rw", (("OUT_BASE", 32),), "address of the first forecast; a multiple of 8"),
-    ("OUT_BYTES", 0x24, "rw", (("OUT_BYTES", 32),), "length of the output buffer: nothing beyond is written"),
-    ("CONTEXT", 0x28, "rw", (("CONTEXT", 16),), "counts of a window; each window begins at a multiple of 8 bytes"),
-    ("HORIZON", 0x2C, "rw", (("HORIZON", 16),), "counts of a forecast; each forecast begins at a multiple of 8 bytes"),
-    ("ANCHOR", 0x30, "rw", (("VALUE", 16), ("CONSTANT", 1)), "what is subtracted: VALUE if CONSTANT, else each window's last count"),
+    ("WINDOWS", 0x14, "w", (("WINDOWS", 16),), "windows to run"),
+    ("IN_BASE", 0x18, "w", (("IN_BASE", 32),), "address of the first count; a multiple of 8"),
+    ("IN_END", 0x1C, "w", (("IN_END", 32),), "end of the input buffer: nothing from here on is read"),
+    ("OUT_BASE", 0x20, "w", (("OUT_BASE", 32),), "address of the first forecast; a multiple of 8"),
+    ("OUT_END", 0x24, "w", (("OUT_END", 32),), "end of the output buffer: nothing from here on is written"),
+    ("CONTEXT", 0x28, "w", (("CONTEXT", 16),), "counts of a window; each window begins at a multiple of 8 bytes"),
+    ("HORIZON", 0x2C, "w", (("HORIZON", 16),), "counts of a forecast; each forecast begins at a multiple of 8 bytes"),
+    ("ANCHOR", 0x30, "w", (("VALUE", 16), ("CONSTANT", 1)), "what is subtracted: VALUE if CONSTANT, else each window's last count"),
     ("CYCLES", 0x34, "r", (("CYCLES", 32),), "from start to done"),
     ("ENGINE_CYCLES", 0x38, "r", (("ENGINE_CYCLES", 32),), "of these, cycles in which the program ran"),
-    ("FINISHED", 0x3C, "r", (("FINISHED", 32),), "windows written"),
+    ("FINISHED", 0x3C, "r", (("FINISHED", 16),), "windows written"),
 )
 
 # Causes of an error, in the status register.
@@ -101,8 +97,8 @@ CAUSES = {
 
 CAUSE_NAMES = ("NONE", "BUSY", "PROGRAM", "ADDRESS", "BUFFERS", "READ", "WRITE", "COLLISION", "LOCKED")  # in the hardware
 
-# Memories as the bus sees them: bits 19..16 of the address (weights: bit 19). Write only; every word of 32 bits.
-REGIONS = {"registers": 0, "program": 1, "bias": 2, "scale": 3, "add1": 4, "add2": 5, "addc": 6, "residual": 7, "weights": 8}
+# Memories as the bus sees them: bits 19..16 of the address (weights: 12 to 15). Write only; every word of 32 bits.
+REGIONS = {"registers": 0, "program": 1, "bias": 2, "scale": 3, "add1": 4, "add2": 5, "addc": 6, "residual": 7, "tables": 8, "weights": 12}
 ADDRESS_BITS = 20
 
 
@@ -118,7 +114,8 @@ class EngineConfig:
     kv_depth: int = 64  # words of rows x cols codes: keys and values
     residual_depth: int = 1024  # groups of cols codes: residual stream and positions
     param_depth: int = 128  # groups of cols: bias, multiplier, shift
-    add_depth: int = 64  # groups of cols: m1, m2, c, n
+    add_depth: int = 32  # groups of cols: m1, m2, c, n
+    tables: int = 8  # of 256 bytes: softmax, and sums requantised as operands
     softmax_rows: int = 64
     program_words: int = 1024
     input_words: int = 256  # of 4 counts; there are two such buffers
@@ -146,9 +143,9 @@ CONFIGS = {
     for c in (
         EngineConfig("xc7s15"),
         EngineConfig("pynq-z2", cols=16, code_depth=2048, residual_depth=2048, kv_depth=64, param_depth=128, softmax_rows=256,
-                     program_words=4096, output_words=128, dividers=9),
+                     add_depth=64, tables=16, program_words=4096, output_words=128, dividers=9),
         EngineConfig("kv260", rows=32, cols=16, code_depth=2048, residual_depth=2048, kv_depth=64, param_depth=128, softmax_rows=256,
-                     program_words=4096, output_words=128, dividers=9),
+                     add_depth=64, tables=16, program_words=4096, output_words=128, dividers=9),
     )
 }
 
@@ -167,7 +164,7 @@ def encode(fields):
         raise ValueError(f"no instruction field {', '.join(sorted(unknown))}")
     for name, width, _ in FIELDS:
         value = int(fields.get(name, 0))
-        signed = name[0] in "zlh" and name[-1] in "123"
+        signed = name[0] in "zlh" and name[-1] in "12"
         low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}; the field holds {low}..{high}")

@@ -59,3 +59,25 @@ class Pool:
 
     def array(self):
         return np.concatenate(self.blocks) if self.blocks else np.zeros((0, self.width), np.int64)
+
+
+class Tables(Pool):
+    """Tables of 256 bytes; those of nibbles go two to a table."""
+
+    def __init__(self, memory, depth):
+        super().__init__(memory, depth, 256)
+        self.nibbles, self.half = {}, None
+
+    def add_nibbles(self, codes):
+        """Codes (256,) of 4 bits -> (table, whether in its upper nibbles)."""
+        codes = codes & 15
+        key = codes.tobytes()
+        if key not in self.nibbles:
+            if self.half is None:
+                self.half = super().add(codes.reshape(1, 256) | len(self.nibbles) << 8)  # marked, so that it is not shared before it is full
+                self.blocks[-1] = codes.reshape(1, 256)
+                self.nibbles[key] = self.half, 0
+            else:
+                self.blocks[self.half] = self.blocks[self.half] | codes.reshape(1, 256) << 4
+                self.nibbles[key], self.half = (self.half, 1), None
+        return self.nibbles[key]

@@ -15,42 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import kernels, paths
+from qatlib import paths
 from qatlib.engine import isa
 
 SOURCES = paths.ROOT / "overlays" / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
 CACHE = paths.BUILD / "engine"
 BUILD_TIMEOUT = 900  # seconds
-FILES = ("memory", "delay", "array", "requantise", "softmax", "sequencer", "core", "bus", "control", "engine")
+FILES = ("memory", "delay", "array", "requantise", "softmax", "tables", "sequencer", "core", "bus", "control", "engine")
 
 
 class BuildError(RuntimeError):
     """A tool that is missing, or that failed; the message holds the end of what it said."""
 
 
-def exp_table():
-    """The table of softmax for steps of 1/64 as a memory with two read ports."""
-    values = kernels.round_half_up(255 * np.exp(-np.arange(512) / 64)).astype(int)
-    table = sum(int(value) << (8 * i) for i, value in enumerate(values))
-    return f"""// Made by qatlib.engine.rtl: floor(255 exp(-j / 64) + 1/2), two reads a cycle.
-module exp_table (
-    input wire clk,
-    input wire [17:0] i_index,
-    output logic [15:0] o_t
-);
-  localparam logic [4095:0] TABLE = 4096'h{table:x};
-  (* rom_style = "block" *) logic [7:0] words[512];
-  initial for (int i = 0; i < 512; i++) words[i] = TABLE[i*8+:8];
-  always_ff @(posedge clk) o_t <= {{words[i_index[17:9]], words[i_index[8:0]]}};
-endmodule
-"""
-
-
 def sources():
     """Text of every file of the design, package first: {name: text}."""
-    texts = {"engine_pkg.sv": isa.systemverilog(), "exp_table.sv": exp_table()}
-    return texts | {f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES}
+    return {"engine_pkg.sv": isa.systemverilog()} | {f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES}
 
 
 def write_sources(folder):

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-FETCH = 14  # cycles from one instruction's beginning to the next one's, at the least
+FETCH = 13  # cycles from one instruction's beginning to the next one's, at the least
 CODE_LATENCY = 14  # to a code or key/value memory, from the first stage
-OPERAND_LATENCY = 27  # to the code memory, from the third stage
+OPERAND_LATENCY = 22  # to the code memory, from the third stage
+OPERAND_READ = 20  # of the tables
+SOFTMAX_READ = 3
 SUM_LATENCY = 21  # to the residual memory
 RESIDUAL_READ = 12  # after the issue
 MAX_LATENCY = 16  # to the memory of largest scores
@@ -38,28 +40,32 @@ class Timeline:
     ready: dict = field(default_factory=dict)
     end: int = 0  # last issue so far
     begun: int = -FETCH
-    code_write: int = -1  # last write of a code so far
+    last: dict = field(default_factory=lambda: {"code write": -1, "table read": -1})  # use so far of what only one instruction can use
 
     def __post_init__(self):
         self.ready = {name: np.zeros(depth, np.int64) for name, depth in self.depths.items()}
 
-    def place(self, issues, reads, writes, *, after=0, latency=CODE_LATENCY, first_code=None):
+    def place(self, issues, reads, writes, *, after=0, uses=()):
         """-> (stall, cycles from the end of the instruction before to its own end). `issues`: its length in cycles.
 
-        after: cycles that must lie between the last issue and this one; first_code, latency: its first write of a code, where it has any.
+        after: cycles that must lie between the last issue and this one; uses: (port, first, last time) of what instructions share, which
+        they use one after the other, so that two never meet.
         """
-        start = max(self.end + 1 + after, *(int((self.ready[r.memory][r.words] - r.times).max()) for r in reads)) if reads else (
-            self.end + 1 + after
-        )
-        if first_code is not None:  # codes are written in the order of instructions, so that two never meet
-            start = max(start, self.code_write + 1 - first_code - latency)
+        earliest = [self.end + 1 + after]
+        earliest += [int((self.ready[r.memory][r.words] - r.times).max()) for r in reads]
+        earliest += [self.last[port] + 1 - first for port, first, _ in uses]
+        start = max(earliest)
         stall = start - self.end - 1
         taken = max(self.end, self.begun + FETCH)
         start = max(start, taken + 1)
         for w in writes:
             np.maximum.at(self.ready[w.memory], w.words, start + w.times)
-            if w.memory == "code":
-                self.code_write = max(self.code_write, start + int(w.times.max()))
+        for port, _, last in uses:
+            self.last[port] = start + last
         cycles = start + issues - 1 - self.end
         self.begun, self.end = taken, start + issues - 1
         return stall, cycles
+
+    def restart(self):
+        """-> cycles that the first instruction still has to be fetched for after the last one, when the program begins again."""
+        return max(0, self.begun + FETCH - self.end)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qatlib.engine import isa
-from qatlib.engine.compiler import Program, compile
+from qatlib.engine.compiler import compile
+from qatlib.engine.program import Program
 from qatlib.engine.rtl import Rtl
 
 INPUT, OUTPUT = 0x1000_0000, 0x2000_0000  # where the buffers lie for the engine
@@ -50,7 +51,7 @@ def run(rtl, program, counts):
     rtl.map(INPUT, source)
     rtl.map(OUTPUT, target)
     try:
-        registers = {"IN_BASE": INPUT, "IN_BYTES": source.nbytes, "OUT_BASE": OUTPUT, "OUT_BYTES": target.nbytes, "WINDOWS": len(counts)}
+        registers = {"IN_BASE": INPUT, "IN_END": INPUT + source.nbytes, "OUT_BASE": OUTPUT, "OUT_END": OUTPUT + target.nbytes, "WINDOWS": len(counts)}
         for name, value in registers.items():
             rtl.write(REGISTER[name], value)
         rtl.mark()
@@ -75,9 +76,9 @@ def simulate(model, counts, config, *, rtl=None):
     program = model if isinstance(model, Program) else compile(model, config)
     rtl = rtl or Rtl(config)
     load(rtl, program)
-    first, _ = run(rtl, program, counts[:1])
+    first, single = run(rtl, program, counts[:1])
     alone = rtl.last_out - rtl.first_in + 1
     if len(counts) == 1:
-        return first, Cycles(alone, None, alone)
+        return first, Cycles(alone, None, single)
     result, total = run(rtl, program, counts)
-    return result, Cycles(alone, (total - alone) / (len(counts) - 1), total)
+    return result, Cycles(alone, (total - single) / (len(counts) - 1), total)

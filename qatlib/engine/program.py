@@ -1,0 +1,87 @@
+"""What the compiler makes: instructions with their cycles, and everything that is loaded with them."""
+
+from dataclasses import dataclass
+
+from qatlib.engine import isa
+
+MATRIX = ("matmul", "attend")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: its fields, the operation it belongs to, useful multiply-accumulates, and when it runs.
+
+    cycles: from the end of the one before to its own end; issues: of these, cycles in which it keeps the array or a memory busy.
+    """
+
+    fields: dict
+    path: str
+    macs: int
+    issues: int
+    cycles: int
+
+    @property
+    def opcode(self):
+        return self.fields["opcode"]
+
+    @property
+    def coded(self):
+        """The fields as numbers of the hardware."""
+        coded = dict(self.fields, opcode=isa.OPCODES[self.opcode], dest=isa.DESTINATIONS[self.fields.get("dest", "none")])
+        return coded | {name: coded[name] - 1 for name in ("tokens", "groups", "chunks") if name in coded}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the engine needs to run a model. memories: {region: uint32 words}."""
+
+    name: str
+    config: isa.EngineConfig
+    context: int
+    horizon: int
+    anchor: int | None
+    instructions: tuple
+    memories: dict
+
+    @property
+    def writes(self):
+        """(byte address, uint32 words) of everything to be loaded."""
+        return [(isa.REGIONS[region] << 16, words) for region, words in self.memories.items()]
+
+    @property
+    def macs(self):
+        """Multiply-accumulates of a forecast, without padding and identities."""
+        return sum(i.macs for i in self.instructions)
+
+    @property
+    def cycles(self):
+        """Predicted cycles from window to window, where the bus keeps up."""
+        return sum(i.cycles for i in self.instructions)
+
+    @property
+    def bound(self):
+        """Cycles that the multiply-accumulates alone would take on this array, at the widths of each instruction."""
+        passes = sum(i.macs * (1 + i.fields["x_wide"]) * (1 + i.fields["w_wide"]) for i in self.instructions if i.opcode in MATRIX)
+        return -(-passes // self.config.lanes)
+
+    @property
+    def utilisation(self):
+        """Multiply-accumulates against the array's peak at their widths, over the cycles of the matrix instructions, stalls included."""
+        return self.bound / sum(i.cycles for i in self.instructions if i.opcode in MATRIX)
+
+    def operations(self):
+        """(path, opcode, issues, cycles, macs, bound) of each instruction."""
+        for i in self.instructions:
+            passes = (1 + i.fields.get("x_wide", 0)) * (1 + i.fields.get("w_wide", 0))
+            yield i.path, i.opcode, i.issues, i.cycles, i.macs, i.macs * passes / self.config.lanes
+
+    def listing(self):
+        """The program as text: one line an instruction."""
+        lines = [f"{self.name} on {self.config.name}: {self.macs} multiply-accumulates, {self.cycles} cycles a window predicted"]
+        for i in self.instructions:
+            f = i.fields
+            shape = f"{f.get('tokens', 1)} x {f.get('groups', 1)} x {f.get('chunks', 1)}"
+            target = "residual" if f.get("s_write") else ""
+            target = " + ".join(filter(None, (f.get("dest", "none").replace("none", ""), target)))
+            lines.append(f"  {i.opcode:12}{i.path:34}{shape:16}{i.cycles:6} cycles, {f['stall']:3} stalled  -> {target}")
+        return "\n".join(lines)

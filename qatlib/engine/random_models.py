@@ -1,0 +1,231 @@
+"""Random programs of the three families' shapes, and windows that go to the edges: what the simulated hardware is compared with NumPy on.
+
+Widths, zero points, multipliers and biases are drawn for every tensor, most of them so that codes spread over their range (found by
+carrying each operation out on a few windows), some so that everything saturates or vanishes.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qatlib import kernels
+from qatlib.integer_model import IntegerModel, Operation, Tensor, pack
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+FAMILIES = ("patch", "point", "decoder")
+
+
+def random_model(seed):
+    """-> IntegerModel, the same one for the same seed."""
+    return _Builder(np.random.default_rng(seed)).model(f"random-{seed}")
+
+
+def extreme_windows(model, seed, n):
+    """int16 (n, context): noise over the whole range, walks, constants, alternations, ramps, spikes, in turns."""
+    return _windows(np.random.default_rng(seed), model.context, n)
+
+
+def _windows(rng, context, n):
+    low, high = kernels.COUNT_MIN, kernels.COUNT_MAX
+    time = np.arange(context)
+
+    def level():
+        return rng.choice([low, -1, 0, 1, high, rng.integers(low, high + 1)])
+
+    def walk():
+        return level() + rng.normal(0, 2.0 ** rng.integers(0, 13), context).cumsum()
+
+    kinds = (
+        walk,
+        lambda: rng.integers(low, high + 1, context),
+        lambda: np.full(context, level()),
+        lambda: np.where(time % rng.integers(2, 4) == 0, level(), level()),
+        lambda: np.linspace(level(), level(), context),
+        lambda: np.where(time == rng.integers(context), level(), level()),
+    )
+    return np.array([kinds[i % len(kinds)]() for i in range(n)]).clip(low, high).astype(np.int16)
+
+
+@dataclass
+class _Builder:
+    """Writes a program down operation by operation, as `quant_layers.Graph` does. codes: {tensor: (window, ..)} on a few windows."""
+
+    rng: np.random.Generator
+    operations: list = field(default_factory=list)
+    tensors: dict = field(default_factory=dict)
+    arrays: dict = field(default_factory=dict)
+    codes: dict = field(default_factory=dict)
+
+    def model(self, name):
+        rng = self.rng
+        self.wild = rng.choice([0.01, 0.03, 0.1])  # share of numbers that are extreme
+        self.same = rng.integers(2)  # one width for all tensors of a kind, as in most exports
+        self.widths = {}
+        family, self.d = rng.choice(FAMILIES), int(rng.choice([5, 6, 8, 12, 16, 20, 32, 33]))
+        self.heads = int(rng.choice([h for h in (1, 2, 3, 4) if self.d % h == 0]))
+        self.factor, layers = int(rng.integers(1, 5)), int(rng.choice([1, 1, 2, 3]))
+        patch = 1 if family == "point" else int(rng.integers(1, 26))
+        context = patch * int(rng.choice([1 + (patch == 1), rng.integers(2, 12), rng.integers(2, 40)]))
+        self.horizon = int(rng.integers(1, 28))
+        anchor = rng.choice([None, None, int(rng.integers(kernels.COUNT_MIN, kernels.COUNT_MAX + 1))])
+        counts = _windows(rng, context, 12).astype(np.int64)
+        self._source(counts - (counts[:, -1:] if anchor is None else anchor))
+        x = self._tokens("tokens", "source", patch)
+        for i in range(layers):
+            x = self._layer(f"encoder.{i}", x)
+        head = self._decoder(x, layers, context) if family == "decoder" else self._gather(x, family)
+        self._linear("head", head, 1 if family == "decoder" else self.horizon, "edge")
+        m, n = self._multipliers(self.codes["head"] - self.tensors["head"].zero_point, 4.0 ** rng.integers(2, 9), 1)
+        self.operations.append(Operation("output", "output", ("head",), "output"))
+        self.arrays |= {"output.m": m, "output.n": n}
+        return IntegerModel(name, context, self.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays)
+
+    # ---- The network
+
+    def _source(self, difference):
+        self._requantised("quantise", "source", [], difference[:, :, None], "edge", 1)
+
+    def _tokens(self, path, samples, patch):
+        codes = self.codes[samples]
+        self._moved("reshape", f"{path}.patches", samples, codes.reshape(len(codes), -1, patch))
+        x = self._linear(f"{path}.embed", f"{path}.patches", self.d, "residual")
+        bits = self._width("position")
+        position = self.rng.integers(*kernels.code_range(bits), self.codes[x].shape[1:], endpoint=True)
+        return self._added("add_position", f"{path}.position", [x], position, {"position": pack(position, bits)}, position_bits=bits)
+
+    def _layer(self, path, x, memory=None):
+        x = self._residual(f"{path}.norm_attention", x, self._attention(f"{path}.attention", x, x))
+        if memory:
+            x = self._residual(f"{path}.norm_cross", x, self._attention(f"{path}.cross", x, memory))
+        wide = self._operand(f"{path}.feed_forward.operand", x)
+        wide = self._linear(f"{path}.feed_forward.widen", wide, self.factor * self.d, "unsigned")
+        return self._residual(f"{path}.norm_feed_forward", x, self._linear(f"{path}.feed_forward.narrow", wide, self.d, "residual"))
+
+    def _attention(self, path, x, memory):
+        same, x = x == memory, self._operand(f"{path}.operand", x)
+        memory = x if same else self._operand(f"{path}.memory_operand", memory)
+        q, k = self._linear(f"{path}.query", x, self.d, "product"), self._linear(f"{path}.key", memory, self.d, "product")
+        accumulator = kernels.scores(self.codes[q], self.codes[k], self.heads)
+        s = self._requantised("scores", f"{path}.scores", [q, k], accumulator, "scores", 1, heads=self.heads)
+        p = self._softmax(f"{path}.softmax", s)
+        v = self._linear(f"{path}.value", memory, self.d, "product")
+        accumulator = kernels.context(self.codes[p], self.codes[v], self.heads)
+        c = self._requantised("context", f"{path}.context", [p, v], accumulator, "operand", 1, heads=self.heads)
+        return self._linear(f"{path}.out", c, self.d, "residual")
+
+    def _decoder(self, memory, layers, context):
+        samples, zero_point = self.codes["source"], self.tensors["source"].zero_point
+        label = int(self.rng.integers(1, min(context, 24) + 1))
+        codes = np.pad(samples[:, -label:], ((0, 0), (0, self.horizon), (0, 0)), constant_values=zero_point)
+        self._moved("placeholders", "placeholders", "source", codes, label=label)
+        x = self._tokens("decoder_tokens", "placeholders", 1)
+        for i in range(layers):
+            x = self._layer(f"decoder.{i}", x, memory)
+        x = self._operand("operand", x)
+        return self._moved("last_tokens", "gather", x, self.codes[x][:, -self.horizon :])
+
+    def _gather(self, x, family):
+        if family == "point":
+            accumulator = kernels.pool(self.codes[x], self.tensors[x].zero_point)
+            return self._requantised("pool", "gather", [x], accumulator, "operand", 1)
+        x = self._operand("operand", x)
+        return self._moved("reshape", "gather", x, self.codes[x].reshape(len(self.codes[x]), 1, -1))
+
+    # ---- Its primitives: each records an operation and returns the name of its tensor
+
+    def _record(self, kind, path, inputs, codes, limits, arrays, attributes):
+        self.operations.append(Operation(kind, path, tuple(inputs), path, attributes))
+        self.tensors[path] = Tensor(codes.shape[1:], *limits)
+        self.arrays |= {f"{path}.{name}": array for name, array in arrays.items()}
+        self.codes[path] = codes
+        return path
+
+    def _moved(self, kind, path, x, codes, **attributes):
+        t = self.tensors[x]
+        return self._record(kind, path, [x], codes, (t.low, t.high, t.zero_point), {}, attributes)
+
+    def _requantised(self, kind, path, inputs, accumulator, role, channels, arrays=None, **attributes):
+        low, high, zero_point = limits = self._limits(role)
+        m, n = self._multipliers(accumulator, (high - low + 1) / 2, channels)
+        codes = kernels.requantise(accumulator, m, n, zero_point, low, high)
+        return self._record(kind, path, inputs, codes, limits, {"m": m, "n": n, **(arrays or {})}, attributes)
+
+    def _operand(self, path, x):
+        """Most streams are narrowed; where they are not, matrix products take the stream itself."""
+        if self.rng.random() < 0.25:
+            return x
+        return self._requantised("requantise", path, [x], self.codes[x] - self.tensors[x].zero_point, "operand", 1)
+
+    def _linear(self, path, x, outs, role):
+        rng, t, bits = self.rng, self.tensors[x], self._width("weight")
+        low, high = kernels.code_range(bits, narrow=kernels.is_narrow(bits))
+        weight = rng.integers(low, high + 1, (outs, t.shape[1]))
+        weight[rng.random(outs) < self.wild] = rng.choice([low, high])
+        while (most := np.abs(weight).sum(1) * t.reach).max() >= kernels.ACCUMULATOR_LIMIT:
+            weight = weight // 2
+        products = kernels.linear(self.codes[x] - t.zero_point, weight, 0).reshape(-1, outs)
+        room = kernels.ACCUMULATOR_LIMIT - 1 - most
+        bias = rng.normal(-products.mean(0), products.std(0) / 2).astype(np.int64)
+        bias = np.where(rng.random(outs) < self.wild, room * rng.choice([-1, 1], outs), bias.clip(-room, room))
+        bias -= t.zero_point * weight.sum(1)
+        arrays = {"weight": pack(weight, bits), "bias": bias.astype(np.int32)}
+        accumulator = kernels.linear(self.codes[x], weight, bias)
+        return self._requantised("linear", path, [x], accumulator, role, outs, arrays, weight_bits=bits)
+
+    def _softmax(self, path, scores):
+        limits = _, high, _ = self._limits("unsigned")
+        keys = self.codes[scores].shape[-1]
+        numerator, k = kernels.softmax_constants(2.0 ** self.rng.uniform(-2, 1) / high / keys ** self.rng.uniform(0, 1))
+        table = kernels.softmax_table(self.rng.integers(3, 7))
+        codes = kernels.softmax(self.codes[scores], table, numerator, k, high)
+        arrays = {"table": table, "numerator": np.array([numerator], np.uint32), "k": np.array([k], np.uint8)}
+        return self._record("softmax", path, [scores], codes, limits, arrays, {})
+
+    def _residual(self, path, x, y):
+        return self._added("add", path, [x, y] if self.rng.random() < 0.8 else [y, x], self.codes[y], {})
+
+    def _added(self, kind, path, inputs, second, arrays, **attributes):
+        """m1, m2 and c of the size that the widths need, or anything that 32 bits can hold."""
+        rng, first, limits = self.rng, self.codes[inputs[0]], self._limits("residual")
+        if kind == "add":
+            second = self.codes[inputs[1]]
+        m1, m2 = rng.integers(-65535, 65536, (2, self.d)) >> rng.integers(0, 3, (2, self.d))
+        total = (m1 * first + m2 * second).reshape(-1, self.d)
+        n = np.rint(np.log2(4 * total.std(0) / (limits[1] - limits[0] + 1) + 1)).astype(np.int64).clip(1, 30)
+        c = (1 << (n - 1)) - total.mean(0).astype(np.int64)
+        odd = rng.random(self.d) < self.wild
+        n[odd] = rng.integers(1, 31, odd.sum())
+        for m in (m1, m2):
+            m[odd] = rng.choice([-65535, -1, 0, 1, 65535, rng.integers(-65535, 65536)], odd.sum())
+        room = (1 << 31) - 1 - 255 * (np.abs(m1) + np.abs(m2))
+        c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], self.d)).astype(np.int64), c).clip(-room, room)
+        codes = kernels.add(first, second, m1, m2, c, n, limits[2], *limits[:2])
+        arrays = arrays | {"m1": m1.astype(np.int32), "m2": m2.astype(np.int32), "c": c.astype(np.int32), "n": n.astype(np.uint8)}
+        return self._record(kind, path, inputs, codes, limits, arrays, attributes)
+
+    # ---- Its numbers
+
+    def _width(self, role):
+        if self.same:
+            return self.widths.setdefault(role, int(self.rng.choice(WIDTHS)))
+        return int(self.rng.choice(WIDTHS))
+
+    def _limits(self, role):
+        """(low, high, zero point) of a tensor."""
+        if role == "scores":
+            return -128, 127, 0
+        bits = self._width(role)
+        low, high = kernels.code_range(bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits))
+        symmetric = role in ("unsigned", "product") or self.rng.random() < 0.4
+        return low, high, 0 if symmetric else int(self.rng.integers(low, high + 1))
+
+    def _multipliers(self, accumulator, reach, channels):
+        """m and n, one for all or per channel, that bring the accumulator (.., channel) to codes up to about `reach`; some do not."""
+        rng, per_channel = self.rng, channels > 1 and self.rng.random() < 0.8
+        spread = np.abs(accumulator.reshape(-1, channels) if per_channel else accumulator.reshape(-1, 1)).astype(float)
+        ratio = reach * 2.0 ** rng.normal(0, 1, spread.shape[1]) / np.maximum(np.quantile(spread, 0.8, axis=0), 1)
+        mantissa, exponent = np.frexp(ratio)
+        m, n = (mantissa * 65536).astype(np.int64), (16 - exponent).clip(1, 40)
+        odd = rng.random(len(m)) < self.wild
+        m[odd], n[odd] = rng.integers(1 << 15, 1 << 16, odd.sum()), rng.integers(1, 41, odd.sum())
+        return m.astype(np.uint16), n.astype(np.uint8)
