@@ -1,5 +1,6 @@
 // AXI4 master: windows out of the input buffer, forecasts into the output buffer, never outside of the two. Bursts of at most 16 words of
-// 8 bytes, none across 4 KiB. A window is loaded while the one before is computed: there are two input and two output buffers.
+// 8 bytes, none across 4 KiB. A window is loaded while the one before is computed: there are two input and two output buffers. Where the last
+// count is the anchor, its word is fetched first, so that the engine can begin with what is there while the rest of the window comes.
 `default_nettype none
 
 import engine_pkg::*;
@@ -28,7 +29,9 @@ module bus
     input  wire  [15:0]  i_horizon,
     input  wire  [16:0]  i_anchor,
     // the engine's side
-    output wire          o_input_ready,
+    output wire          o_input_ready,  // the anchor of the next window is known
+    input  wire  [IW-1:0] i_wanted,      // word of it that the engine is about to read,
+    output wire          o_missing,      // which is not there yet
     output wire  [15:0]  o_anchor,
     input  wire  [IW-1:0] i_input_address,
     output wire  [63:0]  o_input_word,
@@ -66,6 +69,7 @@ module bus
     beats = left < 14'd16 && {4'd0, room} >= left ? left[4:0] : room < 10'd16 ? room[4:0] : 5'd16;
   endfunction
 
+  wire [1:0] last_lane = i_context[1:0] - 2'd1;
   wire [13:0] in_words = 14'((i_context + 17'd3) >> 2);
   wire [13:0] out_words = 14'((i_horizon + 17'd3) >> 2);
 
@@ -78,17 +82,19 @@ module bus
   logic [IW-1:0] in_word;
   logic [15:0] last_count[2];
   logic [6:0] bursts;                         // asked for and not ended
-  logic loading;
+  logic loading, ask_last, get_last, begun;  // begun: the anchor of the window that is being loaded is known
   wire [4:0] in_beats = beats(in_address[11:3], ask_left);
   wire [32:3] in_next = {1'b0, in_address} + 30'(in_beats);
-  wire in_outside = in_next > {1'b0, i_in_end[31:3]};
+  wire in_outside = in_next > {1'b0, i_in_end[31:3]} || ask_last && last_word >= i_in_end[31:3];
   wire ar_done = m_axi_arvalid && m_axi_arready;
   wire r_done = m_axi_rvalid && m_axi_rready;
-  wire asks = loading && ask_left != 0 && (!m_axi_arvalid || m_axi_arready);
+  wire [31:3] last_word = in_address + 29'(in_words) - 29'd1;
+  wire asks = loading && (ask_last || ask_left != 0) && (!m_axi_arvalid || m_axi_arready);
   wire r_end = r_done && m_axi_rlast;
 
   assign m_axi_rready = 1'b1;
-  assign o_input_ready = in_full[in_read_half];
+  assign o_input_ready = in_full[in_read_half] || loading && begun;  // what is not full is being loaded
+  assign o_missing = !in_full[in_read_half] && i_wanted >= in_word;
   assign o_anchor = i_anchor[16] ? i_anchor[15:0] : last_count[in_read_half];
 
   memory #(
@@ -97,7 +103,7 @@ module bus
       .DEPTH(2 * INPUT_WORDS)
   ) u_input (
       .clk,
-      .i_write(r_done && loading),
+      .i_write(r_done && loading && !get_last),
       .i_write_address({in_write_half, in_word}),
       .i_data(m_axi_rdata),
       .i_read_address({in_read_half, i_input_address}),
@@ -134,21 +140,28 @@ module bus
         end
         if (!loading && in_left != 0 && !in_full[in_write_half] && checked && !misaligned) begin
           loading <= 1'b1;
+          {ask_last, get_last, begun} <= {!i_anchor[16], !i_anchor[16], i_anchor[16]};
           ask_left <= in_words;
           get_left <= in_words;
           in_word <= '0;
         end
         if (asks && !in_outside) begin
           m_axi_arvalid <= 1'b1;
-          m_axi_araddr <= {in_address, 3'd0};
-          m_axi_arlen <= 8'(in_beats) - 8'd1;
-          in_address <= in_next[31:3];
-          ask_left <= ask_left - 14'(in_beats);
+          m_axi_araddr <= {ask_last ? last_word : in_address, 3'd0};
+          m_axi_arlen <= ask_last ? 8'd0 : 8'(in_beats) - 8'd1;
+          ask_last <= 1'b0;
+          if (!ask_last) begin
+            in_address <= in_next[31:3];
+            ask_left <= ask_left - 14'(in_beats);
+          end
         end
-        if (r_done && loading) begin
+        if (r_done && loading && get_last) begin
+          last_count[in_write_half] <= m_axi_rdata[last_lane*16+:16];
+          get_last <= 1'b0;
+          begun <= 1'b1;
+        end else if (r_done && loading) begin
           in_word <= in_word + 1'b1;
           get_left <= get_left - 1'b1;
-          last_count[in_write_half] <= m_axi_rdata[((i_context-16'd1)%4)*16+:16];
           if (get_left == 1) begin
             loading <= 1'b0;
             in_full[in_write_half] <= 1'b1;

@@ -36,6 +36,8 @@ module core
     // input buffer: four counts a word
     input  wire                            i_input_ready,
     input  wire  [15:0]                    i_anchor,
+    output wire  [$clog2(INPUT_WORDS)-1:0] o_wanted,         // cycle 0
+    input  wire                            i_missing,
     output wire  [$clog2(INPUT_WORDS)-1:0] o_input_address,  // cycle 5
     input  wire  [63:0]                    i_input_word,     // cycle 6
     output wire                            o_free_input,
@@ -96,6 +98,7 @@ module core
       .o_fetch_address(fetch_address),
       .i_fetch_word(fetch_word),
       .i_input_ready,
+      .i_missing,
       .i_output_ready,
       .o_take_input(take_input),
       .o_free_input(free_input),
@@ -380,6 +383,7 @@ module core
   logic [1:0] lane_6;
   delay #(.BITS(IW + 2), .N(5)) u_sample_5 (.clk, .i(sample[IW+1:0]), .o(sample_5));
   delay #(.BITS(1), .N(7)) u_free (.clk, .i(free_input), .o(o_free_input));
+  assign o_wanted = sample[2+:IW];
   assign o_input_address = sample_5[2+:IW];
   always_ff @(posedge clk) begin
     if (take_input) anchor <= {i_anchor[15], i_anchor};
@@ -555,7 +559,7 @@ module core
       x_write[r] = late ? offset_21 / COLS == r / COLS : early && offset_13 / COLS == r / COLS;
       if (early && opcode_13 == OP_QUANTISE) begin
         x_write[r] = offset_13 >> lanes_of_13 == r >> lanes_of_13;
-        x_data[r*8+:8] = code_13[(lanes_of_13 == 2 ? r % 4 : lanes_of_13 == 1 ? r % 2 : 0)*9+:8];
+        x_data[r*8+:8] = lanes_of_13 == 2 ? code_13[(r%4)*9+:8] : lanes_of_13 == 1 ? code_13[(r%2)*9+:8] : code_13[0+:8];
       end
     end
     // keys: a token is a column, values: a token is a row

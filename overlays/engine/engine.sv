@@ -80,7 +80,8 @@ module engine
   wire [15:0] pc, context_counts, horizon, window_anchor, count;
   wire [16:0] anchor;
   wire input_ready, free_input, output_ready, count_valid, window_end;
-  wire [$clog2(INPUT_WORDS)-1:0] input_address;
+  wire [$clog2(INPUT_WORDS)-1:0] input_address, wanted;
+  wire missing;
   wire [63:0] input_word;
 
   control #(
@@ -149,6 +150,8 @@ module engine
       .i_horizon(horizon),
       .i_anchor(anchor),
       .o_input_ready(input_ready),
+      .i_wanted(wanted),
+      .o_missing(missing),
       .o_anchor(window_anchor),
       .i_input_address(input_address),
       .o_input_word(input_word),
@@ -209,6 +212,8 @@ module engine
       .i_load_data(load_data),
       .i_input_ready(input_ready),
       .i_anchor(window_anchor),
+      .o_wanted(wanted),
+      .i_missing(missing),
       .o_input_address(input_address),
       .i_input_word(input_word),
       .o_free_input(free_input),

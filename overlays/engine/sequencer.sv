@@ -1,6 +1,6 @@
 // Fetches the program and carries its instructions out one issue a cycle: loops over tokens, groups, chunks and nibble passes, and the
 // addresses that go with them. The outputs describe cycle 0 of the pipeline. An instruction begins `stall` cycles after the last issue of
-// the one before, or later where it waits for a buffer or for its own words: the compiler's schedule allows any such delay.
+// the one before, or later where it waits for samples, a buffer or its own words: the compiler's schedule allows any such delay.
 `default_nettype none
 
 import engine_pkg::*;
@@ -27,12 +27,13 @@ module sequencer
     input  wire  [15:0]          i_windows,
     output logic                 o_bad_word,
     output wire  [15:0]          o_pc,
-    output wire                  o_running,      // neither idle nor waiting for a buffer
+    output wire                  o_running,      // not idle, nor waiting for the bus
     // program memory
     output wire  [PW-1:0]        o_fetch_address,
     input  wire  [31:0]          i_fetch_word,
     // buffers
     input  wire                  i_input_ready,
+    input  wire                  i_missing,      // the samples to be quantised in cycle 0 are not there yet
     input  wire                  i_output_ready,
     output wire                  o_take_input,   // the window's first instruction begins
     output wire                  o_free_input,   // its last look at the input has been issued
@@ -118,7 +119,8 @@ module sequencer
   wire last_group = n == cur.groups;
   wire last_token = t == cur.tokens;
   wire last_issue = last_pass && last_chunk && last_group && last_token;
-  wire finished = state == RUN && last_issue;
+  wire step = state == RUN && !(cur.opcode == OP_QUANTISE && i_missing);
+  wire finished = step && last_issue;
   wire window_end = finished && cur.opcode == OP_END;
   wire program_end = window_end && windows_left == 1;
 
@@ -134,9 +136,9 @@ module sequencer
   assign o_free_input = finished && cur.free_input;
   assign o_window_end = window_end;
   assign o_pc = 16'(pc);
-  assign o_running = state != IDLE && !(state == WAIT && !gate);
+  assign o_running = step || state == FETCH || state == WAIT && gate;
   assign o_current = cur;
-  assign o_valid = state == RUN;
+  assign o_valid = step;
   assign o_done = last_pass && last_chunk;
   assign o_row_first = n == 0;
   assign o_row_last = last_group;
@@ -197,7 +199,7 @@ module sequencer
       rest <= next.count;
       in_row <= '0;
       o_sample <= SAMPLE'(next.w_base);
-    end else if (state == RUN) begin
+    end else if (step) begin
       o_first <= last_pass && last_chunk;
       if (!last_pass) begin
         o_weight_high <= !o_weight_high && cur.w_wide;

@@ -16,7 +16,7 @@ SIZE = 1 << isa.ADDRESS_BITS  # bytes of the engine's aperture
 INTERRUPTS_SIZE = 0x1_0000
 CLOCK_MHZ = 100.0
 IRQ = 61  # of the processor: the first of its interrupts from the fabric
-ACCESS = {"r": "read-only", "rw": "read-write"}
+ACCESS = {"r": "read-only", "w": "write-only", "rw": "read-write"}
 
 
 def write(path):

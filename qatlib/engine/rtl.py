@@ -18,7 +18,7 @@ import numpy as np
 from qatlib import paths
 from qatlib.engine import isa
 
-SOURCES = paths.ROOT / "overlays" / "engine"
+SOURCES = paths.OVERLAYS / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
 CACHE = paths.BUILD / "engine"
 BUILD_TIMEOUT = 900  # seconds
