@@ -7,13 +7,21 @@ TARGET =
 CLEAN =
 CONTEXT =
 HORIZON =
-export PROFILE DATA TARGET CLEAN CONTEXT HORIZON
+WINDOWS =
+MODELS =
+BOARD = pynq-z2
+export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS
 
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
+make verify    every committed model through the simulated engine, every window, and random models: tables/engine.csv (30 minutes)
+make synth     area and speed of the engine (Yosys, nextpnr)
+make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
+make overlay   bitstream, metadata and reports of BOARD, by Vivado
+make test-board  install that archive beside pynq 3.1.2 and 4.0.0, without torch, and run notebook 07
 make clean     remove build/ (executed notebooks, cached runs) and caches; .venv and paper_figures/ stay
 
 Variables of make figures, as in `make figures PROFILE=quick`:
@@ -23,18 +31,23 @@ Variables of make figures, as in `make figures PROFILE=quick`:
   CLEAN=1          repair the CSV first, and report what was changed
   CONTEXT=336      samples the model looks at
   HORIZON=24       samples it forecasts
+Variables of make verify:
+  WINDOWS=         test windows of each model; all of them where it is empty
+  MODELS=300       random models
+Variable of make overlay:
+  BOARD=pynq-z2    pynq-z2 or kv260
 Variable of every target:
   PYTHON=python3   Python 3.11 or 3.12 to make .venv with
 endef
 
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON,$(GIVEN))
+UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD,$(GIVEN))
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lab bench clean FORCE
+.PHONY: help figures test lab bench verify synth board overlay test-board clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -52,11 +65,13 @@ figures: $(EXECUTED)
 
 # Times say little here (git and editors change them, and a figure may be deleted), so every notebook is looked at, and qatlib.pipeline
 # compares contents: of these prerequisites, the data, the parameters, and the files that the notebook wrote.
-build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock $(wildcard qatlib/*.* qatlib/*/*.*) FORCE | $(VENV)
+build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock $(wildcard qatlib/*.* qatlib/*/*.* overlays/engine/*) FORCE | $(VENV)
 	@.venv/bin/python -m qatlib.pipeline $< $(basename $(notdir $(filter build/notebooks/%,$^)))
 
 # They start from the float models of notebook 02.
 $(filter build/notebooks/03% build/notebooks/04% build/notebooks/05%,$(EXECUTED)): $(filter build/notebooks/02%,$(EXECUTED))
+# and these from the quantised ones of 04
+$(filter build/notebooks/06% build/notebooks/07%,$(EXECUTED)): $(filter build/notebooks/04%,$(EXECUTED))
 
 test: | $(VENV)
 	.venv/bin/python -m pytest
@@ -66,6 +81,22 @@ lab: | $(VENV)
 
 bench: | $(VENV)
 	.venv/bin/python -m qatlib.bench
+
+verify: | $(VENV)
+	.venv/bin/python -m qatlib.verify
+
+synth: | $(VENV)
+	.venv/bin/python -m qatlib.engine.synthesis
+
+board: | $(VENV)
+	.venv/bin/python -m qatlib.board archive
+
+overlay: | $(VENV)
+	.venv/bin/python -m qatlib.engine.vivado $(BOARD)
+
+test-board: | $(VENV)
+	.venv/bin/python -m qatlib.board rehearse 3.1.2
+	.venv/bin/python -m qatlib.board rehearse 4.0.0
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

@@ -166,7 +166,7 @@ class Experiment:
         return playlist.Playlist(title, trained, *self.last_counts(most))
 
     def last_counts(self, most):
-        """The last test windows of which each is a sample after the one before: int16 counts (n, context), and what followed (n, horizon)."""
+        """The last test windows, each a sample after the one before: int16 counts (n, context), and what followed, (n, horizon)."""
         windows, dataset = self.windows("test"), self.dataset
         breaks = np.flatnonzero(np.diff(windows.rows) != 1) + 1
         first = max([0, len(windows.rows) - most, *breaks])

@@ -23,20 +23,11 @@ from pynq.pl_server.embedded_device import EmbeddedDevice
 
 from qatlib import paths
 from qatlib.engine import bitstream, compiler, hwh, isa
+from qatlib.engine.registers import OFFSETS, WORD, EngineError, Status, bit, job
 from qatlib.integer_model import IntegerModel
 
 BATCH = 64  # windows between two starts of the engine
 TIMEOUT = 5.0  # seconds without a finished window
-WORD = 8  # bytes of the engine's bus: buffers, windows and forecasts begin at multiples of it
-REGISTERS = {name: (offset, fields) for name, offset, _, fields, _ in isa.REGISTERS}
-
-
-class EngineError(RuntimeError):
-    """What went wrong, with the engine's status. `cause`: a key of isa.CAUSES; 0 where the hardware named none."""
-
-    def __init__(self, message, cause=0):
-        super().__init__(message)
-        self.cause = cause
 
 
 def open_engine(*, config="pynq-z2"):
@@ -77,36 +68,6 @@ def board_name():
     if name.lower() not in isa.CONFIGS:
         raise FileNotFoundError(f"no overlay for board {name!r}: set BOARD to one of {', '.join(isa.CONFIGS)}")
     return name.lower()
-
-
-def _bit(register, field):
-    fields = REGISTERS[register][1]
-    names = [name for name, _ in fields]
-    return 1 << sum(bits for _, bits in fields[: names.index(field)])
-
-
-@dataclass(frozen=True)
-class Status:
-    """The status register, decoded."""
-
-    busy: int
-    done: int
-    error: int
-    resetting: int
-    cause: int
-    pc: int
-
-    @classmethod
-    def decode(cls, word):
-        values = {}
-        for name, bits in REGISTERS["STATUS"][1]:
-            values[name.lower()], word = word & ((1 << bits) - 1), word >> bits
-        return cls(**values)
-
-    def __str__(self):
-        flags = [name for name in ("busy", "done", "resetting") if getattr(self, name)] or ["idle"]
-        error = f", error {self.cause} ({isa.CAUSES.get(self.cause, 'unknown')}) at program word {self.pc}" if self.error else ""
-        return f"status: {', '.join(flags)}{error}"
 
 
 @dataclass
@@ -238,14 +199,10 @@ class Engine(DefaultIP):
             _check_address(buffer)
             buffer.flush()  # the output too: a line of the cache that is written back later would fall on the forecasts
         self._windows, self._outputs = windows, outputs
-        anchor = self.program.anchor
-        job = {"CONTEXT": self.program.context, "HORIZON": self.program.horizon, "WINDOWS": windows}
-        job["ANCHOR"] = 0 if anchor is None else (anchor & 0xFFFF) | _bit("ANCHOR", "CONSTANT")
-        job |= {"IN_BASE": inputs.device_address, "IN_END": inputs.device_address + inputs.nbytes}
-        job |= {"OUT_BASE": outputs.device_address, "OUT_END": outputs.device_address + outputs.nbytes}
-        for name, value in job.items():
+        places = [(buffer.device_address, buffer.device_address + buffer.nbytes) for buffer in (inputs, outputs)]
+        for name, value in job(self.program, windows, *places).items():
             self._write(name, value)
-        self._write("CTRL", _bit("CTRL", "START") | interrupt * _bit("CTRL", "IRQ_ENABLE"))
+        self._write("CTRL", bit("CTRL", "START") | interrupt * bit("CTRL", "IRQ_ENABLE"))
 
     def wait(self):
         """Until the run is over. EngineError if it ends in an error, is lost, or finishes no window for `timeout` seconds."""
@@ -278,10 +235,10 @@ class Engine(DefaultIP):
 
     def _finish(self, status):
         if status.error:
-            self._fail(f"the engine stopped: {isa.CAUSES.get(status.cause, 'unknown cause')}")
+            self._fail(f"the engine stopped: {status.reason}")
         if not status.done or self._read("FINISHED") != self._windows:
             self._fail("the run is lost: was the engine reset, or the overlay downloaded again?")
-        self._write("STATUS", _bit("STATUS", "DONE"))
+        self._write("STATUS", bit("STATUS", "DONE"))
         self._outputs.invalidate()
         if self.last_run:
             self.last_run.cycles += self._read("CYCLES")
@@ -301,7 +258,7 @@ class Engine(DefaultIP):
     def reset(self):
         """Soft reset, in mid-run too: waits until nothing is under way on the bus. The next run writes the model anew."""
         self._stale = True
-        self._write("CTRL", _bit("CTRL", "RESET"))
+        self._write("CTRL", bit("CTRL", "RESET"))
         deadline = time.monotonic() + self.timeout
         while (status := self.status).resetting or status.busy:
             if time.monotonic() > deadline:
@@ -346,10 +303,10 @@ class Engine(DefaultIP):
         return np.array(outputs[: self._windows, : self.model.horizon])
 
     def _read(self, name):
-        return self.read(REGISTERS[name][0])
+        return self.read(OFFSETS[name])
 
     def _write(self, name, value):
-        self.write(REGISTERS[name][0], int(value))
+        self.write(OFFSETS[name], int(value))
 
     def _now(self):
         """Seconds of the clock that bus and engine are measured by."""
@@ -375,5 +332,5 @@ class Engine(DefaultIP):
 
 def _check_address(buffer):
     first, last = buffer.device_address, buffer.device_address + buffer.nbytes
-    if first % WORD or last > 1 << 32:
+    if first % WORD or last >= 1 << 32:
         raise EngineError(f"the engine reaches multiples of {WORD} below 2^32, not a buffer from 0x{first:X} to 0x{last:X}", cause=4)

@@ -21,16 +21,18 @@ except ImportError:  # not on every board
 plt.style.use(Path(__file__).with_name("qatlib.mplstyle"))
 
 PAST = 72  # samples shown before the forecast
+REPEATS = 3  # of which the fastest counts: Python pauses now and then
 PARTS = {"python": "Python", "bus": "bus", "engine": "engine"}
 COLOURS = {"python": "0.6", "bus": "C1", "engine": "C0"}
 
 
 def play(engine, playlist):
-    """Every window through every model. -> {label: int16 (n, horizon)}, {label: overlay.Times}."""
+    """Every window through every model. -> {label: int16 (n, horizon)}, {label: overlay.Times, of the fastest of REPEATS runs}."""
     forecasts, times = {}, {}
     for label, model in playlist.models.items():
         engine.load(model)
-        forecasts[label], times[label] = engine.run(playlist.windows), engine.last_run
+        runs = [(engine.run(playlist.windows), engine.last_run) for _ in range(REPEATS)]
+        forecasts[label], times[label] = min(runs, key=lambda run: run[1].python)
     return forecasts, times
 
 

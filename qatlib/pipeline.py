@@ -80,7 +80,8 @@ def read_parameters(environ):
 def fingerprint(notebook, parameters, sources):
     """SHA-256 over all that decides what the notebook writes: its text, the package, the lock, the data, the notebooks before it."""
     package = [p for p in (ROOT / "qatlib").rglob("*") if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")]
-    files = [notebook, ROOT / "requirements.lock", *package, *EMBEDDED.glob("*.csv"), *_chosen_data(parameters)]
+    hardware = [*(ROOT / "overlays").glob("engine/*.sv"), *(ROOT / "overlays").glob("models/*/*")]
+    files = [notebook, ROOT / "requirements.lock", *package, *hardware, *EMBEDDED.glob("*.csv"), *_chosen_data(parameters)]
     contents = sorted((path.name, _sha256(path)) for path in files)
     keys = [_record(name).get("key", "") for name in sources]
     return hashlib.sha256(json.dumps([contents, parameters, keys]).encode()).hexdigest()

@@ -175,3 +175,25 @@ def test_the_note_of_a_fallback_stands_on_the_figure(small):
     series = frames.series(small.dataset)
     plots.save(plots.plot_series(series), "noted", series, replace(small.dataset, note="embedded weather data"))
     assert "embedded weather data" in (paths.FIGURES / "noted.svg").read_text()
+
+
+def test_playlist_is_the_default_model_at_every_width_and_the_last_windows_in_order(small):
+    for name, run in small.engine_runs().items():
+        if name.startswith(small.default_model.name) and not run.exceptions:
+            runs.execute(run, small.source)
+    playlist = small.playlist(most=40)
+    assert list(playlist.models) == ["W8A8", "W4A4", "W2A2"]
+    assert playlist.title == "sensor, value"
+    windows = small.windows("test")
+    np.testing.assert_array_equal(playlist.windows, windows.counts[-40:])
+    np.testing.assert_array_equal(playlist.windows[1:, -1], playlist.truth[:-1, 0])
+    truth = small.dataset.standardise(playlist.truth * small.dataset.resolution)
+    np.testing.assert_allclose(truth, windows.truth[-40:], atol=small.dataset.resolution / small.dataset.std)
+
+
+def test_last_counts_begin_after_a_gap(small, monkeypatch):
+    windows = small.windows("test")
+    rows = windows.rows + np.where(np.arange(len(windows.rows)) < len(windows.rows) - 25, -7, 0)  # 25 windows after the gap
+    monkeypatch.setattr(Experiment, "windows", lambda self, split: replace(windows, rows=rows))
+    assert [len(part) for part in small.last_counts(40)] == [25, 25]
+    assert [len(part) for part in small.last_counts(10)] == [10, 10]

@@ -73,8 +73,11 @@ module array #(
           .o_sum(pair[r*5+:10])
       );
     end
+    for (genvar f = 0; f < FOURS; f++) begin : g_four  // four additions share a multiplier block, of which there are more than needed
+      (* use_dsp = "simd" *) wire [11:0] four_sum = 12'($signed(pair[f*20+:10])) + 12'($signed(pair[f*20+10+:10]));
+      assign four_d[f*11+:11] = four_sum[10:0];
+    end
     always_comb begin
-      for (int f = 0; f < FOURS; f++) four_d[f*11+:11] = 11'($signed(pair[f*20+:10])) + 11'($signed(pair[f*20+10+:10]));
       total = '0;
       for (int f = 0; f < FOURS; f++) total = total + SUM'($signed(four[f*11+:11]));
     end

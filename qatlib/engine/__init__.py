@@ -4,6 +4,7 @@ from qatlib.engine.compiler import compile
 from qatlib.engine.isa import CONFIGS, EngineConfig
 from qatlib.engine.memory import DoesNotFit
 from qatlib.engine.program import Program
-from qatlib.engine.simulation import Cycles, EngineError, simulate
+from qatlib.engine.registers import EngineError
+from qatlib.engine.simulation import Cycles, simulate
 
 __all__ = ["CONFIGS", "Cycles", "DoesNotFit", "EngineConfig", "EngineError", "Program", "compile", "simulate"]

@@ -65,7 +65,9 @@ def attention(b, scores, value_layer):
     context = _only_user(b, softmax, "context")
     for operation, name in ((scores, scores.inputs[0]), (scores, scores.inputs[1]), (context, context.inputs[1])):
         if b.producers[name].kind != "linear":
-            raise ValueError(f"{operation.kind} {operation.path}: the engine makes {name} by a linear layer, not by {b.producers[name].kind}")
+            raise ValueError(
+                f"{operation.kind} {operation.path}: the engine makes {name} by a linear layer, not by {b.producers[name].kind}"
+            )
     if context.inputs[1] not in b.values:
         value_layer(b.producers[context.inputs[1]])
     heads, queries, keys = b.model.tensors[scores.output].shape

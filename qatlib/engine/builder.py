@@ -172,7 +172,9 @@ class Builder:
                 raise ValueError(f"requantise {operation.path}: the engine takes one multiplier for the tensor, not {max(len(m), len(n))}")
             codes = kernels.requantise(codes - source.zero_point, m[0], n[0], *result.limits)
         codes = codes.astype(np.int64)
-        table, high = (self.tables.add((codes & 255).reshape(1, 256)), 0) if is_wide(result.low, result.high) else self.tables.add_nibbles(codes)
+        table, high = (
+            (self.tables.add((codes & 255).reshape(1, 256)), 0) if is_wide(result.low, result.high) else self.tables.add_nibbles(codes)
+        )
         return {"lut": table, "lut_high": high}
 
     # ---- Instructions

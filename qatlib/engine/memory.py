@@ -8,7 +8,8 @@ class DoesNotFit(ValueError):
 
     def __init__(self, memory, needed, there, unit):
         self.short = needed - there
-        super().__init__(f"the {memory} is short by {self.short} {unit}: {needed} needed, {there} there; take a larger configuration or a smaller model")
+        way_out = "take a larger configuration or a smaller model"
+        super().__init__(f"the {memory} is short by {self.short} {unit}: {needed} needed, {there} there; {way_out}")
 
 
 class Allocator:
@@ -74,7 +75,7 @@ class Tables(Pool):
         key = codes.tobytes()
         if key not in self.nibbles:
             if self.half is None:
-                self.half = super().add(codes.reshape(1, 256) | len(self.nibbles) << 8)  # marked, so that it is not shared before it is full
+                self.half = super().add(codes.reshape(1, 256) | len(self.nibbles) << 8)  # marked: not to be shared before it is full
                 self.blocks[-1] = codes.reshape(1, 256)
                 self.nibbles[key] = self.half, 0
             else:

@@ -15,9 +15,39 @@ WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 FAMILIES = ("patch", "point", "decoder")
 
 
-def random_model(seed):
-    """-> IntegerModel, the same one for the same seed."""
-    return _Builder(np.random.default_rng(seed)).model(f"random-{seed}")
+@dataclass(frozen=True)
+class Shape:
+    """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's look-back."""
+
+    family: str
+    tokens: int
+    patch: int
+    horizon: int
+    d_model: int
+    heads: int = 1
+    layers: int = 1
+    factor: int = 4
+    label: int = 1
+
+    @property
+    def context(self):
+        return self.tokens * self.patch
+
+
+def random_shape(rng):
+    """-> Shape, small enough for most configurations."""
+    family, d_model = str(rng.choice(FAMILIES)), int(rng.choice([5, 6, 8, 12, 16, 20, 32, 33]))
+    patch = 1 if family == "point" else int(rng.integers(1, 26))
+    tokens = int(rng.choice([1 + (patch == 1), rng.integers(2, 12), rng.integers(2, 40)]))
+    heads = int(rng.choice([h for h in (1, 2, 3, 4) if d_model % h == 0]))
+    layers, label = int(rng.choice([1, 1, 2, 3])), int(rng.integers(1, min(tokens * patch, 24) + 1))
+    return Shape(family, tokens, patch, int(rng.integers(1, 28)), d_model, heads, layers, int(rng.integers(1, 5)), label)
+
+
+def random_model(seed, shape=None):
+    """-> IntegerModel of that Shape, or of a random one. The same seed gives the same model."""
+    rng = np.random.default_rng(seed)
+    return _Builder(rng, shape or random_shape(rng)).model(f"random-{seed}")
 
 
 def extreme_windows(model, seed, n):
@@ -51,34 +81,29 @@ class _Builder:
     """Writes a program down operation by operation, as `quant_layers.Graph` does. codes: {tensor: (window, ..)} on a few windows."""
 
     rng: np.random.Generator
+    shape: Shape
     operations: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
     arrays: dict = field(default_factory=dict)
     codes: dict = field(default_factory=dict)
 
     def model(self, name):
-        rng = self.rng
+        rng, shape, family = self.rng, self.shape, self.shape.family
         self.wild = rng.choice([0.01, 0.03, 0.1])  # share of numbers that are extreme
         self.same = rng.integers(2)  # one width for all tensors of a kind, as in most exports
         self.widths = {}
-        family, self.d = rng.choice(FAMILIES), int(rng.choice([5, 6, 8, 12, 16, 20, 32, 33]))
-        self.heads = int(rng.choice([h for h in (1, 2, 3, 4) if self.d % h == 0]))
-        self.factor, layers = int(rng.integers(1, 5)), int(rng.choice([1, 1, 2, 3]))
-        patch = 1 if family == "point" else int(rng.integers(1, 26))
-        context = patch * int(rng.choice([1 + (patch == 1), rng.integers(2, 12), rng.integers(2, 40)]))
-        self.horizon = int(rng.integers(1, 28))
         anchor = rng.choice([None, None, int(rng.integers(kernels.COUNT_MIN, kernels.COUNT_MAX + 1))])
-        counts = _windows(rng, context, 12).astype(np.int64)
+        counts = _windows(rng, shape.context, 12).astype(np.int64)
         self._source(counts - (counts[:, -1:] if anchor is None else anchor))
-        x = self._tokens("tokens", "source", patch)
-        for i in range(layers):
+        x = self._tokens("tokens", "source", shape.patch)
+        for i in range(shape.layers):
             x = self._layer(f"encoder.{i}", x)
-        head = self._decoder(x, layers, context) if family == "decoder" else self._gather(x, family)
-        self._linear("head", head, 1 if family == "decoder" else self.horizon, "edge")
+        head = self._decoder(x) if family == "decoder" else self._gather(x, family)
+        self._linear("head", head, 1 if family == "decoder" else shape.horizon, "edge")
         m, n = self._multipliers(self.codes["head"] - self.tensors["head"].zero_point, 4.0 ** rng.integers(2, 9), 1)
         self.operations.append(Operation("output", "output", ("head",), "output"))
         self.arrays |= {"output.m": m, "output.n": n}
-        return IntegerModel(name, context, self.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays)
+        return IntegerModel(name, shape.context, shape.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays)
 
     # ---- The network
 
@@ -88,7 +113,7 @@ class _Builder:
     def _tokens(self, path, samples, patch):
         codes = self.codes[samples]
         self._moved("reshape", f"{path}.patches", samples, codes.reshape(len(codes), -1, patch))
-        x = self._linear(f"{path}.embed", f"{path}.patches", self.d, "residual")
+        x = self._linear(f"{path}.embed", f"{path}.patches", self.shape.d_model, "residual")
         bits = self._width("position")
         position = self.rng.integers(*kernels.code_range(bits), self.codes[x].shape[1:], endpoint=True)
         return self._added("add_position", f"{path}.position", [x], position, {"position": pack(position, bits)}, position_bits=bits)
@@ -98,31 +123,31 @@ class _Builder:
         if memory:
             x = self._residual(f"{path}.norm_cross", x, self._attention(f"{path}.cross", x, memory))
         wide = self._operand(f"{path}.feed_forward.operand", x)
-        wide = self._linear(f"{path}.feed_forward.widen", wide, self.factor * self.d, "unsigned")
-        return self._residual(f"{path}.norm_feed_forward", x, self._linear(f"{path}.feed_forward.narrow", wide, self.d, "residual"))
+        wide = self._linear(f"{path}.feed_forward.widen", wide, self.shape.factor * self.shape.d_model, "unsigned")
+        return self._residual(f"{path}.norm_feed_forward", x, self._linear(f"{path}.feed_forward.narrow", wide, self.shape.d_model, "residual"))
 
     def _attention(self, path, x, memory):
         same, x = x == memory, self._operand(f"{path}.operand", x)
         memory = x if same else self._operand(f"{path}.memory_operand", memory)
-        q, k = self._linear(f"{path}.query", x, self.d, "product"), self._linear(f"{path}.key", memory, self.d, "product")
-        accumulator = kernels.scores(self.codes[q], self.codes[k], self.heads)
-        s = self._requantised("scores", f"{path}.scores", [q, k], accumulator, "scores", 1, heads=self.heads)
+        q, k = self._linear(f"{path}.query", x, self.shape.d_model, "product"), self._linear(f"{path}.key", memory, self.shape.d_model, "product")
+        accumulator = kernels.scores(self.codes[q], self.codes[k], self.shape.heads)
+        s = self._requantised("scores", f"{path}.scores", [q, k], accumulator, "scores", 1, heads=self.shape.heads)
         p = self._softmax(f"{path}.softmax", s)
-        v = self._linear(f"{path}.value", memory, self.d, "product")
-        accumulator = kernels.context(self.codes[p], self.codes[v], self.heads)
-        c = self._requantised("context", f"{path}.context", [p, v], accumulator, "operand", 1, heads=self.heads)
-        return self._linear(f"{path}.out", c, self.d, "residual")
+        v = self._linear(f"{path}.value", memory, self.shape.d_model, "product")
+        accumulator = kernels.context(self.codes[p], self.codes[v], self.shape.heads)
+        c = self._requantised("context", f"{path}.context", [p, v], accumulator, "operand", 1, heads=self.shape.heads)
+        return self._linear(f"{path}.out", c, self.shape.d_model, "residual")
 
-    def _decoder(self, memory, layers, context):
+    def _decoder(self, memory):
         samples, zero_point = self.codes["source"], self.tensors["source"].zero_point
-        label = int(self.rng.integers(1, min(context, 24) + 1))
-        codes = np.pad(samples[:, -label:], ((0, 0), (0, self.horizon), (0, 0)), constant_values=zero_point)
+        label, horizon = self.shape.label, self.shape.horizon
+        codes = np.pad(samples[:, -label:], ((0, 0), (0, horizon), (0, 0)), constant_values=zero_point)
         self._moved("placeholders", "placeholders", "source", codes, label=label)
         x = self._tokens("decoder_tokens", "placeholders", 1)
-        for i in range(layers):
+        for i in range(self.shape.layers):
             x = self._layer(f"decoder.{i}", x, memory)
         x = self._operand("operand", x)
-        return self._moved("last_tokens", "gather", x, self.codes[x][:, -self.horizon :])
+        return self._moved("last_tokens", "gather", x, self.codes[x][:, -horizon:])
 
     def _gather(self, x, family):
         if family == "point":
@@ -177,6 +202,8 @@ class _Builder:
         keys = self.codes[scores].shape[-1]
         numerator, k = kernels.softmax_constants(2.0 ** self.rng.uniform(-2, 1) / high / keys ** self.rng.uniform(0, 1))
         table = kernels.softmax_table(self.rng.integers(3, 7))
+        if self.rng.random() < self.wild:
+            table[1:], numerator, k = self.rng.integers(0, 256, 255), self.rng.integers(255 << 17), self.rng.integers(1, 25)
         codes = kernels.softmax(self.codes[scores], table, numerator, k, high)
         arrays = {"table": table, "numerator": np.array([numerator], np.uint32), "k": np.array([k], np.uint8)}
         return self._record("softmax", path, [scores], codes, limits, arrays, {})
@@ -189,16 +216,16 @@ class _Builder:
         rng, first, limits = self.rng, self.codes[inputs[0]], self._limits("residual")
         if kind == "add":
             second = self.codes[inputs[1]]
-        m1, m2 = rng.integers(-65535, 65536, (2, self.d)) >> rng.integers(0, 3, (2, self.d))
-        total = (m1 * first + m2 * second).reshape(-1, self.d)
+        m1, m2 = rng.integers(-65535, 65536, (2, self.shape.d_model)) >> rng.integers(0, 3, (2, self.shape.d_model))
+        total = (m1 * first + m2 * second).reshape(-1, self.shape.d_model)
         n = np.rint(np.log2(4 * total.std(0) / (limits[1] - limits[0] + 1) + 1)).astype(np.int64).clip(1, 30)
         c = (1 << (n - 1)) - total.mean(0).astype(np.int64)
-        odd = rng.random(self.d) < self.wild
+        odd = rng.random(self.shape.d_model) < self.wild
         n[odd] = rng.integers(1, 31, odd.sum())
         for m in (m1, m2):
             m[odd] = rng.choice([-65535, -1, 0, 1, 65535, rng.integers(-65535, 65536)], odd.sum())
         room = (1 << 31) - 1 - 255 * (np.abs(m1) + np.abs(m2))
-        c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], self.d)).astype(np.int64), c).clip(-room, room)
+        c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], self.shape.d_model)).astype(np.int64), c).clip(-room, room)
         codes = kernels.add(first, second, m1, m2, c, n, limits[2], *limits[:2])
         arrays = arrays | {"m1": m1.astype(np.int32), "m2": m2.astype(np.int32), "c": c.astype(np.int32), "n": n.astype(np.uint8)}
         return self._record(kind, path, inputs, codes, limits, arrays, attributes)
@@ -213,7 +240,7 @@ class _Builder:
     def _limits(self, role):
         """(low, high, zero point) of a tensor."""
         if role == "scores":
-            return -128, 127, 0
+            return -128, 127, int(self.rng.integers(-128, 128)) if self.rng.random() < self.wild else 0
         bits = self._width(role)
         low, high = kernels.code_range(bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits))
         symmetric = role in ("unsigned", "product") or self.rng.random() < 0.4

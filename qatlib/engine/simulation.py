@@ -4,18 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qatlib.engine import isa
 from qatlib.engine.compiler import compile
 from qatlib.engine.program import Program
+from qatlib.engine.registers import OFFSETS, EngineError, Status, bit, job
 from qatlib.engine.rtl import Rtl
 
 INPUT, OUTPUT = 0x1000_0000, 0x2000_0000  # where the buffers lie for the engine
 TIMEOUT = 1 << 20  # cycles for a window, many times what the largest needs
-REGISTER = {name: offset for name, offset, *_ in isa.REGISTERS}
-
-
-class EngineError(RuntimeError):
-    """The engine reports an error, or does not come to an end."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,9 @@ def pad(counts):
 
 
 def load(rtl, program):
-    """Write a program, its parameters and what the registers must know of it."""
+    """Write a program and its parameters."""
     for address, words in program.writes:
         rtl.write_block(address, words)
-    rtl.write(REGISTER["CONTEXT"], program.context)
-    rtl.write(REGISTER["HORIZON"], program.horizon)
-    rtl.write(REGISTER["ANCHOR"], 0 if program.anchor is None else 1 << 16 | program.anchor & 0xFFFF)
 
 
 def run(rtl, program, counts):
@@ -51,18 +43,17 @@ def run(rtl, program, counts):
     rtl.map(INPUT, source)
     rtl.map(OUTPUT, target)
     try:
-        registers = {"IN_BASE": INPUT, "IN_END": INPUT + source.nbytes, "OUT_BASE": OUTPUT, "OUT_END": OUTPUT + target.nbytes, "WINDOWS": len(counts)}
-        for name, value in registers.items():
-            rtl.write(REGISTER[name], value)
+        for name, value in job(program, len(counts), (INPUT, INPUT + source.nbytes), (OUTPUT, OUTPUT + target.nbytes)).items():
+            rtl.write(OFFSETS[name], value)
         rtl.mark()
-        rtl.write(REGISTER["CTRL"], 0b101)
-        done = rtl.wait_irq(TIMEOUT * len(counts))
-        status = rtl.read(REGISTER["STATUS"])
-        if not done or status & 0b100:
-            cause = isa.CAUSES.get(status >> 4 & 15, "unknown") if done else "it does not come to an end"
-            raise EngineError(f"{program.name} on {program.config.name}: {cause} (status 0x{status:08x}, program word {status >> 8 & 0xFFFF})")
-        rtl.write(REGISTER["STATUS"], 0b10)
-        return target[:, : program.horizon].copy(), rtl.read(REGISTER["CYCLES"])
+        rtl.write(OFFSETS["CTRL"], bit("CTRL", "START") | bit("CTRL", "IRQ_ENABLE"))
+        ended = rtl.wait_irq(TIMEOUT * len(counts))
+        status = Status.decode(rtl.read(OFFSETS["STATUS"]))
+        if status.error or not ended:
+            what = status.reason if status.error else "it does not come to an end"
+            raise EngineError(f"{program.name} on {program.config.name}: {what} ({status})", status.cause)
+        rtl.write(OFFSETS["STATUS"], bit("STATUS", "DONE"))
+        return target[:, : program.horizon].copy(), rtl.read(OFFSETS["CYCLES"])
     finally:
         rtl.unmap(INPUT)
         rtl.unmap(OUTPUT)
