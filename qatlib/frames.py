@@ -4,21 +4,8 @@ import numpy as np
 import pandas as pd
 
 from qatlib import baselines, models, qat, quant_layers, runs, summary, train
+from qatlib.published import ERRORS
 from qatlib.quantize import QuantConfig
-
-# Test MSE and MAE on ETTh1 `OT`, horizon 24, as published.
-INFORMER = "Zhou et al., arXiv 2012.07436, univariate forecasting"
-S4 = "Gu et al., arXiv 2111.00396, univariate forecasting"
-PUBLISHED = pd.DataFrame(
-    [
-        ("Informer", 0.098, INFORMER),
-        ("LogTrans", 0.103, INFORMER),
-        ("DeepAR", 0.107, INFORMER),
-        ("ARIMA", 0.108, INFORMER),
-        ("S4", 0.061, S4),
-    ],
-    columns=["label", "mse", "source"],
-)
 
 
 def series(dataset):
@@ -66,7 +53,7 @@ def errors(table, *, published):
     label = label.where(~is_ridge, "ridge, context " + context)
     frame = table.assign(label=label, kind=np.where(table["method"] == "float", "float", "baseline"), source="measured")
     frame = frame[["label", "kind", "seed", "n_params", "mse_validation", "mse", "mae", "source"]]
-    return pd.concat([frame, PUBLISHED.assign(kind="published")]) if published else frame
+    return pd.concat([frame, ERRORS.assign(kind="published")]) if published else frame
 
 
 def means(table, by):

@@ -147,6 +147,7 @@ def test_parameters_are_read(tmp_path, monkeypatch):
 
 def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "EXECUTED", tmp_path)
+    monkeypatch.setattr(pipeline, "SYNTHESIS", tmp_path / "engine.csv")
     notebook, data = tmp_path / "01_trial.ipynb", tmp_path / "own.csv"
     notebook.write_text("a")
     data.write_text("1")
@@ -165,6 +166,8 @@ def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
     notebook.write_text("b")
     assert changed()
     (tmp_path / "00_before.json").write_text('{"key": "of another source"}')
+    assert changed()
+    (tmp_path / "engine.csv").write_text("config")
     assert changed()
 
 

@@ -30,24 +30,28 @@ module array #(
   // digit also u and v, which are 2 x and 3 x, or -2 x and -x where the digit has the sign. A lane is then two selections and an addition.
   logic [ROWS*7-1:0] x1, x3, xu, xv;  // cycle 3
   logic [ROWS*COLS*4-1:0] w, w_d;     // cycles 3, 2
-  logic [ROWS*5-1:0] x;               // cycle 2
-  logic weight_signed;
+  logic [ROWS*5-1:0] x_d, x;          // cycles 1, 2
+  logic [ROWS*6-1:0] signed_x;        // cycle 2: x, or -x where the weight's upper digit has a sign
   logic [1:0] shift[5];  // cycles 2 to 6
   logic first[5];
 
+  always_comb
+    for (int r = 0; r < ROWS; r++) begin
+      x_d[r*5+:4] = i_code_high ? i_codes[r*8+4+:4] : i_codes[r*8+:4];
+      x_d[r*5+4]  = i_code_signed & (i_code_high ? i_codes[r*8+7] : i_codes[r*8+3]);
+    end
   always_ff @(posedge clk) begin
     for (int r = 0; r < ROWS; r++) begin
-      x[r*5+:4] <= i_code_high ? i_codes[r*8+4+:4] : i_codes[r*8+:4];
-      x[r*5+4]  <= i_code_signed & (i_code_high ? i_codes[r*8+7] : i_codes[r*8+3]);
+      x[r*5+:5] <= x_d[r*5+:5];
+      signed_x[r*6+:6] <= 6'($signed(x_d[r*5+:5] ^ {5{i_weight_signed}})) + 6'(i_weight_signed);
       x1[r*7+:7] <= 7'($signed(x[r*5+:5]));
-      x3[r*7+:7] <= 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
-      xu[r*7+:7] <= weight_signed ? 7'd0 - 7'($signed({x[r*5+:5], 1'b0})) : 7'($signed({x[r*5+:5], 1'b0}));
-      xv[r*7+:7] <= weight_signed ? 7'd0 - 7'($signed(x[r*5+:5])) : 7'($signed({x[r*5+:5], 1'b0})) + 7'($signed(x[r*5+:5]));
+      x3[r*7+:7] <= 7'($signed(x[r*5+:5])) + 7'($signed({x[r*5+:5], 1'b0}));
+      xu[r*7+:7] <= {signed_x[r*6+:6], 1'b0};
+      xv[r*7+:7] <= 7'($signed(x[r*5+:5])) + 7'($signed({signed_x[r*6+:6], 1'b0}));
     end
     for (int i = 0; i < ROWS * COLS; i++)
       w_d[i*4+:4] <= !i_from_kv ? i_weights[i*4+:4] : i_weight_high ? i_kv[i*8+4+:4] : i_kv[i*8+:4];
     w <= w_d;
-    weight_signed <= i_weight_signed;
     shift[0] <= 2'(i_code_high) + 2'(i_weight_high);
     first[0] <= i_first;
     for (int n = 1; n < 5; n++) begin
@@ -84,7 +88,7 @@ module array #(
     always_ff @(posedge clk) begin
       four <= four_d;
       sum  <= shift[3][1] ? 25'(total) <<< 8 : shift[3][0] ? 25'(total) <<< 4 : 25'(total);
-      acc  <= (first[4] ? $signed(i_bias[c*25+:25]) : acc) + sum;
+      acc  <= sum + (first[4] ? $signed(i_bias[c*25+:25]) : acc);  // in this order a carry chain takes the selection too
     end
     assign o_sum[c*25+:25] = acc;
   end

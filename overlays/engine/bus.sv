@@ -85,7 +85,9 @@ module bus
   logic loading, ask_last, get_last, begun;  // begun: the anchor of the window that is being loaded is known
   wire [4:0] in_beats = beats(in_address[11:3], ask_left);
   wire [32:3] in_next = {1'b0, in_address} + 30'(in_beats);
-  wire in_outside = in_next > {1'b0, i_in_end[31:3]} || ask_last && last_word >= i_in_end[31:3];
+  wire [33:3] in_after = {2'b00, i_in_end[31:3]} - {1'b0, in_next};  // as a difference it takes fewer LUTs than as a comparison
+  wire [32:3] last_after = {1'b0, last_word} - {1'b0, i_in_end[31:3]};
+  wire in_outside = in_after[33] || ask_last && !last_after[32];
   wire ar_done = m_axi_arvalid && m_axi_arready;
   wire r_done = m_axi_rvalid && m_axi_rready;
   wire [31:3] last_word = in_address + 29'(in_words) - 29'd1;
@@ -187,7 +189,8 @@ module bus
   logic checked;
   wire [4:0] out_beats = beats(out_address[11:3], send_left);
   wire [32:3] out_next = {1'b0, out_address} + 30'(out_beats);
-  wire out_outside = out_next > {1'b0, i_out_end[31:3]};
+  wire [33:3] out_after = {2'b00, i_out_end[31:3]} - {1'b0, out_next};
+  wire out_outside = out_after[33];
   wire w_done = m_axi_wvalid && m_axi_wready;
 
   assign o_output_ready = !out_full[out_write_half];

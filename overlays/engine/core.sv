@@ -310,7 +310,7 @@ module core
   end
 
   // Softmax
-  wire [SW-1:0] row_1, row_6, row_15;
+  wire [SW-1:0] row_1, row_6, row_16;
   wire [5:0] lanes_4, lanes_13;
   wire [TW-1:0] table_3;
   wire [2:0] sum_5;  // sum, first, last group of a row
@@ -325,7 +325,7 @@ module core
   logic [COLS*9-1:0] code_13;
   delay #(.BITS(SW), .N(1)) u_row_1 (.clk, .i(row[SW-1:0]), .o(row_1));
   delay #(.BITS(SW), .N(5)) u_row_6 (.clk, .i(row_1), .o(row_6));
-  delay #(.BITS(SW), .N(9)) u_row_15 (.clk, .i(row_6), .o(row_15));
+  delay #(.BITS(SW), .N(10)) u_row_16 (.clk, .i(row_6), .o(row_16));
   delay #(.BITS(6), .N(4)) u_lanes_4 (.clk, .i(lanes), .o(lanes_4));
   delay #(.BITS(6), .N(9)) u_lanes_13 (.clk, .i(lanes_4), .o(lanes_13));
   delay #(.BITS(TW), .N(3)) u_table_3 (.clk, .i(cur.lut[TW-1:0]), .o(table_3));
@@ -351,7 +351,7 @@ module core
       .i_max_13(max_13[2]),
       .i_row_first_13(max_13[1]),
       .i_row_last_13(max_13[0]),
-      .i_row_15(row_15),
+      .i_row_16(row_16),
       .i_lanes_13(lanes_13),
       .i_codes_13(code_13)
   );

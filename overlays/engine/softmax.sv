@@ -26,25 +26,39 @@ module softmax #(
     input  wire               i_max_13,
     input  wire               i_row_first_13,
     input  wire               i_row_last_13,
-    input  wire  [RW-1:0]     i_row_15,
+    input  wire  [RW-1:0]     i_row_16,
     input  wire  [5:0]        i_lanes_13,
     input  wire  [COLS*9-1:0] i_codes_13
 );
   // Largest score of each row
-  logic signed [7:0] largest, running, largest_d;
-  logic max_14, first_14, last_14, write_15;
+  localparam int HALF = COLS > 4 ? COLS / 4 : COLS / 2;  // what is left after half of the comparisons
+  logic [COLS*8-1:0] half_d;
+  logic [HALF*8-1:0] half, whole_d;
+  logic signed [7:0] largest, running;
+  logic [1:0] max_at, first_at, last_at;  // cycles 14 and 15
+  logic write_16;
   wire [7:0] max_2;
 
-  always_comb begin
-    largest_d = -8'sd128;
-    for (int c = 0; c < COLS; c++)
-      if (6'(c) < i_lanes_13 && $signed(i_codes_13[c*9+:8]) > largest_d) largest_d = $signed(i_codes_13[c*9+:8]);
+  function automatic logic [7:0] larger(input logic signed [7:0] a, input logic signed [7:0] b);
+    larger = a > b ? a : b;
+  endfunction
+
+  always_comb begin  // comparisons of neighbours, in place
+    for (int c = 0; c < COLS; c++) half_d[c*8+:8] = 6'(c) < i_lanes_13 ? i_codes_13[c*9+:8] : 8'h80;
+    for (int n = COLS / 2; n >= HALF; n = n / 2)
+      for (int c = 0; c < n; c++) half_d[c*8+:8] = larger(half_d[c*16+:8], half_d[c*16+8+:8]);
+    whole_d = half;
+    for (int n = HALF / 2; n >= 1; n = n / 2)
+      for (int c = 0; c < n; c++) whole_d[c*8+:8] = larger(whole_d[c*16+:8], whole_d[c*16+8+:8]);
   end
   always_ff @(posedge clk) begin
-    largest <= largest_d;
-    {max_14, first_14, last_14} <= {i_max_13, i_row_first_13, i_row_last_13};
-    write_15 <= max_14 && last_14;
-    if (max_14) running <= first_14 || largest > running ? largest : running;
+    half <= half_d[HALF*8-1:0];
+    largest <= $signed(whole_d[7:0]);
+    max_at <= {max_at[0], i_max_13};
+    first_at <= {first_at[0], i_row_first_13};
+    last_at <= {last_at[0], i_row_last_13};
+    write_16 <= max_at[1] && last_at[1];
+    if (max_at[1]) running <= first_at[1] || largest > running ? largest : running;
   end
   memory #(
       .LANES(1),
@@ -53,8 +67,8 @@ module softmax #(
       .STYLE("distributed")
   ) u_max (
       .clk,
-      .i_write(write_15),
-      .i_write_address(i_row_15),
+      .i_write(write_16),
+      .i_write_address(i_row_16),
       .i_data(running),
       .i_read_address(i_row_1),
       .o_data(max_2)
@@ -74,7 +88,7 @@ module softmax #(
   end
   always_ff @(posedge clk) begin
     partial <= partial_d;
-    if (i_sum_5) total <= (i_row_first_5 ? 18'd0 : total) + 18'(partial);
+    if (i_sum_5) total <= 18'(partial) + (i_row_first_5 ? 18'd0 : total);
     start <= !rst && i_sum_5 && i_row_last_5;
   end
 

@@ -122,21 +122,23 @@ class _Builder:
         x = self._residual(f"{path}.norm_attention", x, self._attention(f"{path}.attention", x, x))
         if memory:
             x = self._residual(f"{path}.norm_cross", x, self._attention(f"{path}.cross", x, memory))
-        wide = self._operand(f"{path}.feed_forward.operand", x)
-        wide = self._linear(f"{path}.feed_forward.widen", wide, self.shape.factor * self.shape.d_model, "unsigned")
-        return self._residual(f"{path}.norm_feed_forward", x, self._linear(f"{path}.feed_forward.narrow", wide, self.shape.d_model, "residual"))
+        y = self._operand(f"{path}.feed_forward.operand", x)
+        y = self._linear(f"{path}.feed_forward.widen", y, self.shape.factor * self.shape.d_model, "unsigned")
+        y = self._linear(f"{path}.feed_forward.narrow", y, self.shape.d_model, "residual")
+        return self._residual(f"{path}.norm_feed_forward", x, y)
 
     def _attention(self, path, x, memory):
+        d, heads = self.shape.d_model, self.shape.heads
         same, x = x == memory, self._operand(f"{path}.operand", x)
         memory = x if same else self._operand(f"{path}.memory_operand", memory)
-        q, k = self._linear(f"{path}.query", x, self.shape.d_model, "product"), self._linear(f"{path}.key", memory, self.shape.d_model, "product")
-        accumulator = kernels.scores(self.codes[q], self.codes[k], self.shape.heads)
-        s = self._requantised("scores", f"{path}.scores", [q, k], accumulator, "scores", 1, heads=self.shape.heads)
+        q, k = self._linear(f"{path}.query", x, d, "product"), self._linear(f"{path}.key", memory, d, "product")
+        accumulator = kernels.scores(self.codes[q], self.codes[k], heads)
+        s = self._requantised("scores", f"{path}.scores", [q, k], accumulator, "scores", 1, heads=heads)
         p = self._softmax(f"{path}.softmax", s)
-        v = self._linear(f"{path}.value", memory, self.shape.d_model, "product")
-        accumulator = kernels.context(self.codes[p], self.codes[v], self.shape.heads)
-        c = self._requantised("context", f"{path}.context", [p, v], accumulator, "operand", 1, heads=self.shape.heads)
-        return self._linear(f"{path}.out", c, self.shape.d_model, "residual")
+        v = self._linear(f"{path}.value", memory, d, "product")
+        accumulator = kernels.context(self.codes[p], self.codes[v], heads)
+        c = self._requantised("context", f"{path}.context", [p, v], accumulator, "operand", 1, heads=heads)
+        return self._linear(f"{path}.out", c, d, "residual")
 
     def _decoder(self, memory):
         samples, zero_point = self.codes["source"], self.tensors["source"].zero_point
@@ -209,23 +211,22 @@ class _Builder:
         return self._record("softmax", path, [scores], codes, limits, arrays, {})
 
     def _residual(self, path, x, y):
-        return self._added("add", path, [x, y] if self.rng.random() < 0.8 else [y, x], self.codes[y], {})
+        inputs = [x, y] if self.rng.random() < 0.8 else [y, x]
+        return self._added("add", path, inputs, self.codes[inputs[1]], {})
 
     def _added(self, kind, path, inputs, second, arrays, **attributes):
         """m1, m2 and c of the size that the widths need, or anything that 32 bits can hold."""
-        rng, first, limits = self.rng, self.codes[inputs[0]], self._limits("residual")
-        if kind == "add":
-            second = self.codes[inputs[1]]
-        m1, m2 = rng.integers(-65535, 65536, (2, self.shape.d_model)) >> rng.integers(0, 3, (2, self.shape.d_model))
-        total = (m1 * first + m2 * second).reshape(-1, self.shape.d_model)
+        rng, d, first, limits = self.rng, self.shape.d_model, self.codes[inputs[0]], self._limits("residual")
+        m1, m2 = rng.integers(-65535, 65536, (2, d)) >> rng.integers(0, 3, (2, d))
+        total = (m1 * first + m2 * second).reshape(-1, d)
         n = np.rint(np.log2(4 * total.std(0) / (limits[1] - limits[0] + 1) + 1)).astype(np.int64).clip(1, 30)
         c = (1 << (n - 1)) - total.mean(0).astype(np.int64)
-        odd = rng.random(self.shape.d_model) < self.wild
+        odd = rng.random(d) < self.wild
         n[odd] = rng.integers(1, 31, odd.sum())
         for m in (m1, m2):
             m[odd] = rng.choice([-65535, -1, 0, 1, 65535, rng.integers(-65535, 65536)], odd.sum())
         room = (1 << 31) - 1 - 255 * (np.abs(m1) + np.abs(m2))
-        c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], self.shape.d_model)).astype(np.int64), c).clip(-room, room)
+        c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], d)).astype(np.int64), c).clip(-room, room)
         codes = kernels.add(first, second, m1, m2, c, n, limits[2], *limits[:2])
         arrays = arrays | {"m1": m1.astype(np.int32), "m2": m2.astype(np.int32), "c": c.astype(np.int32), "n": n.astype(np.uint8)}
         return self._record(kind, path, inputs, codes, limits, arrays, attributes)
