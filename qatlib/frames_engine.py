@@ -9,10 +9,12 @@ import pandas as pd
 from qatlib import engine, paths, published, runs
 from qatlib.engine import schedule as constants
 from qatlib.engine.rtl import Rtl
+from qatlib.engine.synthesis import DEVICES
 from qatlib.integer_model import IntegerModel
 
 SIMULATED = "simulated RTL"
 ELSEWHERE = "published elsewhere"
+RESOURCES = ["lut", "ff", "dsp", "bram36"]
 COLUMNS = (
     "model, width, config, macs, predicted, cycles, interval, bound, microseconds, per_second, outputs, equal, evidence, source, note"
 ).split(", ")
@@ -134,17 +136,19 @@ def _latency(fields):
 def synthesis():
     """The committed table of what the engine takes, and what was verified. FileNotFoundError says how to get it."""
     if not paths.SYNTHESIS.is_file():
-        raise FileNotFoundError(f"{paths.SYNTHESIS} is missing: `make verify` synthesises the engine, in some minutes, and writes it")
+        raise FileNotFoundError(f"{paths.SYNTHESIS} is missing: `make verify` writes it, in half an hour")
     return pd.read_csv(paths.SYNTHESIS)
 
 
 def area(table):
     """Of the synthesis table: config, device, resource, used, budget, percent."""
-    used = table.groupby("config", sort=False)[["lut", "ff", "dsp", "bram36"]].max()
-    frame = used.reset_index().melt("config", var_name="resource", value_name="used").dropna()
-    budgets = published.BUDGETS.loc[frame["config"]].reset_index(drop=True)
-    frame["device"] = budgets["device"].to_numpy()
-    frame["budget"] = [row[name] for (_, row), name in zip(budgets.iterrows(), frame["resource"], strict=True)]
+    used = table.groupby("config", sort=False)[RESOURCES].max()
+    rows = [
+        (config, DEVICES[config].name, resource, value, getattr(DEVICES[config], resource))
+        for config, values in used.iterrows()
+        for resource, value in values.dropna().items()
+    ]
+    frame = pd.DataFrame(rows, columns=["config", "device", "resource", "used", "budget"])
     return frame.assign(percent=100 * frame["used"] / frame["budget"])
 
 
@@ -187,9 +191,9 @@ def _latency_row(s, rtl, windows):
     }
 
 
-def spread(counts, most):
-    """Some windows, evenly over all of them."""
-    return counts[np.linspace(0, len(counts) - 1, min(most, len(counts))).astype(int)]
+def spread(counts, number):
+    """So many windows, evenly over all of them; where there are fewer, some twice."""
+    return counts[np.linspace(0, len(counts) - 1, number).astype(int)]
 
 
 def beside_published(table):
@@ -205,6 +209,6 @@ def beside_published(table):
 def against_published(table):
     """Where shape, width and chip are those published: model, width, config, microseconds, published, times (faster), source."""
     theirs = published.LATENCIES[["model", "width", "device", "microseconds", "source"]].rename(columns={"microseconds": "published"})
-    ours = table[["model", "width", "config", "microseconds"]].assign(device=table["config"].map(published.BUDGETS["device"]))
+    ours = table[["model", "width", "config", "microseconds"]].assign(device=[DEVICES[name].name for name in table["config"]])
     frame = ours.merge(theirs, on=["model", "width", "device"]).drop(columns="device")
     return frame.assign(times=frame["published"] / frame["microseconds"])

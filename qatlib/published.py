@@ -1,4 +1,4 @@
-"""Numbers that others published, each with its source: errors, latencies; and what chips hold."""
+"""Numbers that others published, each with its source: errors and latencies."""
 
 import pandas as pd
 
@@ -42,16 +42,4 @@ LATENCIES = pd.DataFrame(
         ("", "", "MLP, 8 bit", "XC7S15", 23.87, "published", MLP),
     ],
     columns=["model", "width", "label", "device", "microseconds", "evidence", "source"],
-)
-
-# What the chip of each configuration holds, from AMD's data sheets DS180, DS190 and DS987; a block RAM has 36 kbit.
-BUDGETS = pd.DataFrame(
-    {
-        "device": ["XC7S15", "XC7Z020", "XCK26"],
-        "lut": [8_000, 53_200, 117_120],
-        "ff": [16_000, 106_400, 234_240],
-        "dsp": [20, 220, 1_248],
-        "bram36": [10, 140, 144],
-    },
-    index=["xc7s15", "pynq-z2", "kv260"],
 )

@@ -1,7 +1,6 @@
-"""Published numbers have sources, and every configuration a chip."""
+"""Published numbers have sources."""
 
 from qatlib import published
-from qatlib.engine import CONFIGS
 
 
 def test_every_number_has_a_source():
@@ -15,8 +14,3 @@ def test_cycles_and_rates_became_microseconds():
     assert latencies["Transformer, 24 inputs, d = 16, 8 bit"] == 1311.39
     assert round(latencies["LSTM"], 1) == 57.0
     assert latencies["Transformer, 8 bit"] == 176_000  # 176 ms
-
-
-def test_every_configuration_has_a_chip():
-    assert set(published.BUDGETS.index) == set(CONFIGS)
-    assert (published.BUDGETS["ff"] == 2 * published.BUDGETS["lut"]).all()  # of all three families

@@ -70,8 +70,11 @@ module bus
   endfunction
 
   wire [1:0] last_lane = i_context[1:0] - 2'd1;
-  wire [13:0] in_words = 14'((i_context + 17'd3) >> 2);
-  wire [13:0] out_words = 14'((i_horizon + 17'd3) >> 2);
+  logic [13:0] in_words, out_words;  // of a window and of a forecast
+  always_ff @(posedge clk) begin
+    in_words <= 14'((i_context + 17'd3) >> 2);
+    out_words <= 14'((i_horizon + 17'd3) >> 2);
+  end
 
   // ---- Windows in
   logic [1:0] in_full;
@@ -83,15 +86,22 @@ module bus
   logic [15:0] last_count[2];
   logic [6:0] bursts;                         // asked for and not ended
   logic loading, ask_last, get_last, begun;  // begun: the anchor of the window that is being loaded is known
-  wire [4:0] in_beats = beats(in_address[11:3], ask_left);
-  wire [32:3] in_next = {1'b0, in_address} + 30'(in_beats);
-  wire [33:3] in_after = {2'b00, i_in_end[31:3]} - {1'b0, in_next};  // as a difference it takes fewer LUTs than as a comparison
-  wire [32:3] last_after = {1'b0, last_word} - {1'b0, i_in_end[31:3]};
-  wire in_outside = in_after[33] || ask_last && !last_after[32];
   wire ar_done = m_axi_arvalid && m_axi_arready;
   wire r_done = m_axi_rvalid && m_axi_rready;
-  wire [31:3] last_word = in_address + 29'(in_words) - 29'd1;
-  wire asks = loading && (ask_last || ask_left != 0) && (!m_axi_arvalid || m_axi_arready);
+  // The next burst, worked out over the three cycles after its address and length are known
+  logic [32:3] in_first;
+  logic [4:0] in_beats;
+  logic [32:3] in_next;
+  logic in_outside;
+  logic [1:0] in_settled;
+  wire asks = loading && (ask_last || ask_left != 0) && (!m_axi_arvalid || m_axi_arready) && in_settled == 3;
+  always_ff @(posedge clk) begin
+    in_first <= ask_last ? {1'b0, in_address} + 30'(in_words) - 30'd1 : {1'b0, in_address};
+    in_beats <= ask_last ? 5'd1 : beats(in_address[11:3], ask_left);
+    in_next <= in_first + 30'(in_beats);
+    in_outside <= in_next > {1'b0, i_in_end[31:3]};
+    in_settled <= !loading || asks ? 2'd0 : in_settled == 3 ? 2'd3 : in_settled + 2'd1;
+  end
   wire r_end = r_done && m_axi_rlast;
 
   assign m_axi_rready = 1'b1;
@@ -115,7 +125,7 @@ module bus
 
   logic misaligned;
   always_ff @(posedge clk)
-    misaligned <= i_in_base[2:0] != 0 || i_out_base[2:0] != 0 || in_words > INPUT_WORDS || out_words > OUTPUT_WORDS;
+    misaligned <= i_in_base[2:0] != 0 || i_out_base[2:0] != 0 || i_context > 4 * INPUT_WORDS || i_horizon > 4 * OUTPUT_WORDS;
 
   always_ff @(posedge clk)
     if (!aresetn) begin
@@ -149,8 +159,8 @@ module bus
         end
         if (asks && !in_outside) begin
           m_axi_arvalid <= 1'b1;
-          m_axi_araddr <= {ask_last ? last_word : in_address, 3'd0};
-          m_axi_arlen <= ask_last ? 8'd0 : 8'(in_beats) - 8'd1;
+          m_axi_araddr <= {in_first[31:3], 3'd0};
+          m_axi_arlen <= 8'(in_beats) - 8'd1;
           ask_last <= 1'b0;
           if (!ask_last) begin
             in_address <= in_next[31:3];
@@ -187,11 +197,20 @@ module bus
   typedef enum logic [1:0] {WAIT, FETCH, SEND, RESPONSE} write_state_t;
   write_state_t write_state;
   logic checked;
-  wire [4:0] out_beats = beats(out_address[11:3], send_left);
-  wire [32:3] out_next = {1'b0, out_address} + 30'(out_beats);
-  wire [33:3] out_after = {2'b00, i_out_end[31:3]} - {1'b0, out_next};
-  wire out_outside = out_after[33];
   wire w_done = m_axi_wvalid && m_axi_wready;
+
+  // The next burst, in the same way
+  logic [4:0] out_beats;
+  logic [32:3] out_next;
+  logic out_outside;
+  logic [1:0] out_settled;
+  wire sends = write_state == WAIT && out_full[out_read_half] && out_settled == 3;
+  always_ff @(posedge clk) begin
+    out_beats <= beats(out_address[11:3], send_left);
+    out_next <= {1'b0, out_address} + 30'(out_beats);
+    out_outside <= out_next > {1'b0, i_out_end[31:3]};
+    out_settled <= write_state != WAIT || i_rst ? 2'd0 : out_settled == 3 ? 2'd3 : out_settled + 2'd1;
+  end
 
   assign o_output_ready = !out_full[out_write_half];
   assign m_axi_bready = 1'b1;
@@ -223,7 +242,7 @@ module bus
       if (m_axi_awready) m_axi_awvalid <= 1'b0;
       if (i_rst && !i_halt) o_cause <= CAUSE_NONE;
       else if (o_cause == CAUSE_NONE) begin
-        if (checked && (misaligned || asks && in_outside || write_state == WAIT && out_full[out_read_half] && out_outside)) o_cause <= CAUSE_BUFFERS;
+        if (checked && (misaligned || asks && in_outside || sends && out_outside)) o_cause <= CAUSE_BUFFERS;
         if (r_done && m_axi_rresp[1]) o_cause <= CAUSE_READ;
         if (m_axi_bvalid && m_axi_bresp[1]) o_cause <= CAUSE_WRITE;
       end
@@ -247,7 +266,7 @@ module bus
         end
         case (write_state)
           WAIT:
-          if (out_full[out_read_half] && !out_outside && !i_halt) begin
+          if (sends && !out_outside && !i_halt) begin
             m_axi_awvalid <= 1'b1;
             m_axi_awaddr <= {out_address, 3'd0};
             m_axi_awlen <= 8'(out_beats) - 8'd1;
@@ -279,7 +298,7 @@ module bus
               send_word <= '0;
               out_full[out_read_half] <= 1'b0;
               out_read_half <= !out_read_half;
-              if (!i_halt) o_finished <= o_finished + 1'b1;
+              if (!i_halt && !m_axi_bresp[1]) o_finished <= o_finished + 1'b1;
             end
           end
         endcase

