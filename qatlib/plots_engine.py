@@ -33,7 +33,7 @@ RESOURCES = {
 
 
 def _say(ax, evidence):
-    """What kind of numbers these are, at the top left; `plots.save` puts the data at the top right."""
+    """What kind of numbers these are, at the top left; short, since `plots.save` puts the data at the top right."""
     ax.figure.text(0.01, 0.99, evidence, va="top", fontsize=9, color="0.35")
 
 
@@ -104,7 +104,7 @@ def plot_area(frame, ax=None):
     top = max(100, frame["percent"].max())
     ax.set(xlabel="of what the chip holds (%)", xlim=(0, 1.3 * top))
     ax.set_xticks([t for t in ax.get_xticks() if t <= top])
-    _say(ax, "synthesised with Yosys, not placed and routed; no chip was programmed")
+    _say(ax, "Yosys synthesis, not placed and routed")
     return ax
 
 
@@ -124,7 +124,7 @@ def plot_latency(frame, clocks, ax=None):
     handles, names = ax.get_legend_handles_labels()
     kinds = dict(zip(names, handles, strict=True))
     ax.figure.legend(kinds.values(), kinds.keys(), loc="outside lower center", ncols=2, fontsize=9)
-    _say(ax, f"in colour: {SIMULATED}, not measured on hardware; in black: published")
+    _say(ax, f"in colour: {SIMULATED}, not measured; in black: published")
     return ax
 
 

@@ -78,4 +78,4 @@ def test_every_kind_of_evidence_is_in_the_legend(latencies):
     named = [t.get_text() for t in ax.figure.legends[0].get_texts()]
     assert set(named) == {"xc7s15, simulated RTL (an ECP5 reaches 61 MHz)", "published", "published code, simulated"}
     assert {"does not fit", "176 ms, ESP32", "43 µs"} <= set(texts(ax))
-    assert any("not measured on hardware" in t for t in texts(ax)) and "100 MHz" in ax.get_xlabel()
+    assert any("simulated RTL, not measured" in t for t in texts(ax)) and "100 MHz" in ax.get_xlabel()

@@ -4,8 +4,7 @@
 
 import engine_pkg::*;
 
-module control
-#(
+module control #(
     parameter logic [31:0] CONFIG = 0
 ) (
     input  wire         clk,

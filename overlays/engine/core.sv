@@ -6,8 +6,7 @@
 
 import engine_pkg::*;
 
-module core
-#(
+module core #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
     parameter int WEIGHT_DEPTH = 512,
@@ -20,7 +19,8 @@ module core
     parameter int PROGRAM_WORDS = 1024,
     parameter int INPUT_WORDS = 256,
     parameter int TABLES = 8,
-    parameter int DIVIDERS = 2
+    parameter int DIVIDERS = 2,
+    parameter SMALL = "distributed"
 ) (
     input  wire                            clk,
     input  wire                            rst,
@@ -213,7 +213,7 @@ module core
       .LANES(ROWS * COLS),
       .BITS(8),
       .DEPTH(KV_DEPTH),
-      .STYLE("distributed")
+      .STYLE(SMALL)
   ) u_kv (
       .clk,
       .i_write(kv_write),
@@ -245,7 +245,7 @@ module core
       .LANES(COLS),
       .BITS(25),
       .DEPTH(PARAM_DEPTH),
-      .STYLE("distributed")
+      .STYLE(SMALL)
   ) u_bias (
       .clk,
       .i_write(i_load && region == REGION_BIAS ? load_lane : '0),
@@ -258,7 +258,7 @@ module core
       .LANES(COLS),
       .BITS(22),
       .DEPTH(PARAM_DEPTH),
-      .STYLE("distributed")
+      .STYLE(SMALL)
   ) u_scale (
       .clk,
       .i_write(i_load && region == REGION_SCALE ? load_lane : '0),
@@ -334,7 +334,8 @@ module core
   softmax #(
       .COLS(COLS),
       .ROWS_DEPTH(SOFTMAX_ROWS),
-      .DIVIDERS(DIVIDERS)
+      .DIVIDERS(DIVIDERS),
+      .SMALL(SMALL)
   ) u_softmax (
       .clk,
       .rst,
@@ -470,7 +471,7 @@ module core
       .i_read_address(r_address_12),
       .o_data(r_13)
   );
-  memory #(.LANES(COLS), .BITS(22), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add1 (
+  memory #(.LANES(COLS), .BITS(22), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_add1 (
       .clk,
       .i_write(i_load && region == REGION_ADD1 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
@@ -478,7 +479,7 @@ module core
       .i_read_address(q_address_12),
       .o_data(add1_13)
   );
-  memory #(.LANES(COLS), .BITS(17), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add2 (
+  memory #(.LANES(COLS), .BITS(17), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_add2 (
       .clk,
       .i_write(i_load && region == REGION_ADD2 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
@@ -486,7 +487,7 @@ module core
       .i_read_address(q_address_12),
       .o_data(add2_13)
   );
-  memory #(.LANES(COLS), .BITS(32), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_addc (
+  memory #(.LANES(COLS), .BITS(32), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_addc (
       .clk,
       .i_write(i_load && region == REGION_ADDC ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),

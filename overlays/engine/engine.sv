@@ -4,8 +4,7 @@
 
 import engine_pkg::*;
 
-module engine
-#(
+module engine #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
     parameter int WEIGHT_DEPTH = 512,
@@ -20,7 +19,8 @@ module engine
     parameter int OUTPUT_WORDS = 32,
     parameter int TABLES = 8,
     parameter int DIVIDERS = 2,
-    parameter logic [31:0] CONFIG = 0
+    parameter logic [31:0] CONFIG = 0,
+    parameter SMALL = "distributed"  // what small memories are made of: LUTs, or "block" where these have the wrong shape
 ) (
     input  wire         aclk,
     input  wire         aresetn,
@@ -131,7 +131,8 @@ module engine
 
   bus #(
       .INPUT_WORDS(INPUT_WORDS),
-      .OUTPUT_WORDS(OUTPUT_WORDS)
+      .OUTPUT_WORDS(OUTPUT_WORDS),
+      .SMALL(SMALL)
   ) u_bus (
       .clk(aclk),
       .aresetn,
@@ -198,7 +199,8 @@ module engine
       .PROGRAM_WORDS(PROGRAM_WORDS),
       .INPUT_WORDS(INPUT_WORDS),
       .TABLES(TABLES),
-      .DIVIDERS(DIVIDERS)
+      .DIVIDERS(DIVIDERS),
+      .SMALL(SMALL)
   ) u_core (
       .clk(aclk),
       .rst,

@@ -1,4 +1,5 @@
-// A memory with one write and one read port. Words are written by lanes; a word read is valid one cycle after its address.
+// A memory with one write and one read port. Words are written by lanes; a word read is valid one cycle after its address. What is read in
+// the cycle in which it is written is not relied on: the compiler's schedule keeps the two apart.
 `default_nettype none
 
 module memory #(
@@ -15,7 +16,7 @@ module memory #(
     input  wire  [AW-1:0]         i_read_address,
     output logic [LANES*BITS-1:0] o_data
 );
-  (* ram_style = STYLE *) logic [LANES*BITS-1:0] words[DEPTH];
+  (* ram_style = STYLE, no_rw_check *) logic [LANES*BITS-1:0] words[DEPTH];
 
   always_ff @(posedge clk) begin
     for (int lane = 0; lane < LANES; lane++)

@@ -5,8 +5,7 @@
 
 import engine_pkg::*;
 
-module sequencer
-#(
+module sequencer #(
     parameter int ROWS = 16,
     parameter int COLS = 4,
     parameter int PROGRAM_WORDS = 1024,

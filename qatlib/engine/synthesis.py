@@ -154,7 +154,7 @@ def place_and_route(config, seed=1):
     that of the paths between registers. It is no clock of a Xilinx device, of which no open tool knows the delays of its wires.
     """
     texts = rtl.sources()
-    commands = [*_read(texts, config.parameters, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
+    commands = [*_read(texts, {**config.parameters, "SMALL": "\"block\""}, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
     options = "--25k --speed 6 --package CABGA381 --out-of-context --timing-allow-fail --freq 100 --quiet".split()
     options += ["--seed", str(seed), "--json", "engine.json", "--report", "report.json"]
 
