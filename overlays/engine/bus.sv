@@ -8,7 +8,6 @@ import engine_pkg::*;
 module bus #(
     parameter int INPUT_WORDS = 256,
     parameter int OUTPUT_WORDS = 32,
-    parameter SMALL = "distributed",
     localparam int IW = $clog2(INPUT_WORDS),
     localparam int OW = $clog2(OUTPUT_WORDS)
 ) (
@@ -220,7 +219,7 @@ module bus #(
       .LANES(4),
       .BITS(16),
       .DEPTH(2 * OUTPUT_WORDS),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_output (
       .clk,
       .i_write(i_count_valid ? 4'd1 << out_lane : 4'd0),

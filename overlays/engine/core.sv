@@ -19,8 +19,7 @@ module core #(
     parameter int PROGRAM_WORDS = 1024,
     parameter int INPUT_WORDS = 256,
     parameter int TABLES = 8,
-    parameter int DIVIDERS = 2,
-    parameter SMALL = "distributed"
+    parameter int DIVIDERS = 2
 ) (
     input  wire                            clk,
     input  wire                            rst,
@@ -213,7 +212,7 @@ module core #(
       .LANES(ROWS * COLS),
       .BITS(8),
       .DEPTH(KV_DEPTH),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_kv (
       .clk,
       .i_write(kv_write),
@@ -245,7 +244,7 @@ module core #(
       .LANES(COLS),
       .BITS(25),
       .DEPTH(PARAM_DEPTH),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_bias (
       .clk,
       .i_write(i_load && region == REGION_BIAS ? load_lane : '0),
@@ -258,7 +257,7 @@ module core #(
       .LANES(COLS),
       .BITS(22),
       .DEPTH(PARAM_DEPTH),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_scale (
       .clk,
       .i_write(i_load && region == REGION_SCALE ? load_lane : '0),
@@ -334,8 +333,7 @@ module core #(
   softmax #(
       .COLS(COLS),
       .ROWS_DEPTH(SOFTMAX_ROWS),
-      .DIVIDERS(DIVIDERS),
-      .SMALL(SMALL)
+      .DIVIDERS(DIVIDERS)
   ) u_softmax (
       .clk,
       .rst,
@@ -471,7 +469,7 @@ module core #(
       .i_read_address(r_address_12),
       .o_data(r_13)
   );
-  memory #(.LANES(COLS), .BITS(22), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_add1 (
+  memory #(.LANES(COLS), .BITS(22), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add1 (
       .clk,
       .i_write(i_load && region == REGION_ADD1 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
@@ -479,7 +477,7 @@ module core #(
       .i_read_address(q_address_12),
       .o_data(add1_13)
   );
-  memory #(.LANES(COLS), .BITS(17), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_add2 (
+  memory #(.LANES(COLS), .BITS(17), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_add2 (
       .clk,
       .i_write(i_load && region == REGION_ADD2 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
@@ -487,7 +485,7 @@ module core #(
       .i_read_address(q_address_12),
       .o_data(add2_13)
   );
-  memory #(.LANES(COLS), .BITS(32), .DEPTH(ADD_DEPTH), .STYLE(SMALL)) u_addc (
+  memory #(.LANES(COLS), .BITS(32), .DEPTH(ADD_DEPTH), .STYLE("distributed")) u_addc (
       .clk,
       .i_write(i_load && region == REGION_ADDC ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
@@ -589,11 +587,13 @@ module core #(
       || cur.dest[1] && d_address >= KV_DEPTH
       || cur.add && (q_address >= ADD_DEPTH || r_address >= RESIDUAL_DEPTH)
       || cur.s_write && s_address >= RESIDUAL_DEPTH;
+  logic bad_address;
+  always_ff @(posedge clk) bad_address <= !rst && valid && cur.opcode != OP_END && outside;
   always_ff @(posedge clk)
     if (rst) o_cause <= CAUSE_NONE;
     else if (o_cause == CAUSE_NONE) begin
       if (bad_word) o_cause <= CAUSE_PROGRAM;
-      else if (valid && cur.opcode != OP_END && outside) o_cause <= CAUSE_ADDRESS;
+      else if (bad_address) o_cause <= CAUSE_ADDRESS;
       else if (early && late || operand_20 && softmax_3) o_cause <= CAUSE_COLLISION;
     end
 endmodule

@@ -19,8 +19,7 @@ module engine #(
     parameter int OUTPUT_WORDS = 32,
     parameter int TABLES = 8,
     parameter int DIVIDERS = 2,
-    parameter logic [31:0] CONFIG = 0,
-    parameter SMALL = "distributed"  // what small memories are made of: LUTs, or "block" where these have the wrong shape
+    parameter logic [31:0] CONFIG = 0
 ) (
     input  wire         aclk,
     input  wire         aresetn,
@@ -131,8 +130,7 @@ module engine #(
 
   bus #(
       .INPUT_WORDS(INPUT_WORDS),
-      .OUTPUT_WORDS(OUTPUT_WORDS),
-      .SMALL(SMALL)
+      .OUTPUT_WORDS(OUTPUT_WORDS)
   ) u_bus (
       .clk(aclk),
       .aresetn,
@@ -199,8 +197,7 @@ module engine #(
       .PROGRAM_WORDS(PROGRAM_WORDS),
       .INPUT_WORDS(INPUT_WORDS),
       .TABLES(TABLES),
-      .DIVIDERS(DIVIDERS),
-      .SMALL(SMALL)
+      .DIVIDERS(DIVIDERS)
   ) u_core (
       .clk(aclk),
       .rst,

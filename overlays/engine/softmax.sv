@@ -8,7 +8,6 @@ module softmax #(
     parameter int COLS = 4,
     parameter int ROWS_DEPTH = 64,
     parameter int DIVIDERS = 2,
-    parameter SMALL = "distributed",
     localparam int RW = $clog2(ROWS_DEPTH)
 ) (
     input  wire               clk,
@@ -65,7 +64,7 @@ module softmax #(
       .LANES(1),
       .BITS(8),
       .DEPTH(ROWS_DEPTH),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_max (
       .clk,
       .i_write(write_16),
@@ -124,7 +123,7 @@ module softmax #(
       .LANES(1),
       .BITS(17),
       .DEPTH(ROWS_DEPTH),
-      .STYLE(SMALL)
+      .STYLE("distributed")
   ) u_reciprocal (
       .clk,
       .i_write(|finished),

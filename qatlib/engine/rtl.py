@@ -99,7 +99,8 @@ def _compile(work, netlist, parameters, cxx, root, library):
     unit.write_text("".join(f'#include "{p}"\n' for p in parts))
     include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     scratch = work / library.name
-    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", "-O2", "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
+    optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
+    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", optimise, "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
     scratch.replace(library)
 
 

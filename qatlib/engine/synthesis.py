@@ -153,8 +153,10 @@ def place_and_route(config, seed=1):
     The engine has more ports than the device has pins, so it is placed and routed out of context, without IO buffers: the clock is
     that of the paths between registers. It is no clock of a Xilinx device, of which no open tool knows the delays of its wires.
     """
+    # the ECP5's LUT memories are 16 deep and its block memories many: the parameters, too, are in blocks here
     texts = rtl.sources()
-    commands = [*_read(texts, {**config.parameters, "SMALL": "\"block\""}, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
+    texts["core.sv"] = re.sub(r'"distributed"(\)\s*\) u_(bias|scale|add))', r'"block"\1', texts["core.sv"])
+    commands = [*_read(texts, config.parameters, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
     options = "--25k --speed 6 --package CABGA381 --out-of-context --timing-allow-fail --freq 100 --quiet".split()
     options += ["--seed", str(seed), "--json", "engine.json", "--report", "report.json"]
 
