@@ -155,9 +155,8 @@ module core #(
   function automatic logic [PAYLOAD_BITS-1:0] pick(input logic [1:0] n);
     pick = n[1] ? (n[0] ? context3 : context2) : (n[0] ? context1 : context0);
   endfunction
-  engine_pkg::instruction_t at_6, at_7, at_12, at_13, at_19, at_20;
+  engine_pkg::instruction_t at_7, at_12, at_13, at_19, at_20;
   always_comb begin
-    at_6 = pick(number_past[10+:2]);
     at_7 = pick(number_past[12+:2]);
     at_12 = pick(number_past[22+:2]);
     at_13 = pick(number_past[24+:2]);
@@ -309,10 +308,10 @@ module core #(
   end
 
   // Softmax
-  wire [SW-1:0] row_1, row_6, row_16;
+  wire [SW-1:0] row_1, row_6, row_7, row_16;
   wire [5:0] lanes_4, lanes_13;
   wire [TW-1:0] table_3;
-  wire [2:0] sum_5;  // sum, first, last group of a row
+  wire [2:0] sum_6;  // sum, first, last group of a row
   wire [2:0] max_13;
   wire [COLS*8-1:0] index_3;
   logic [COLS*8-1:0] t_4, index;
@@ -324,11 +323,12 @@ module core #(
   logic [COLS*9-1:0] code_13;
   delay #(.BITS(SW), .N(1)) u_row_1 (.clk, .i(row[SW-1:0]), .o(row_1));
   delay #(.BITS(SW), .N(5)) u_row_6 (.clk, .i(row_1), .o(row_6));
-  delay #(.BITS(SW), .N(10)) u_row_16 (.clk, .i(row_6), .o(row_16));
+  delay #(.BITS(SW), .N(1)) u_row_7 (.clk, .i(row_6), .o(row_7));
+  delay #(.BITS(SW), .N(9)) u_row_16 (.clk, .i(row_7), .o(row_16));
   delay #(.BITS(6), .N(4)) u_lanes_4 (.clk, .i(lanes), .o(lanes_4));
   delay #(.BITS(6), .N(9)) u_lanes_13 (.clk, .i(lanes_4), .o(lanes_13));
   delay #(.BITS(TW), .N(3)) u_table_3 (.clk, .i(cur.lut[TW-1:0]), .o(table_3));
-  delay #(.BITS(3), .N(5)) u_sum_5 (.clk, .i({valid && done && is_sum, row_first, row_last}), .o(sum_5));
+  delay #(.BITS(3), .N(6)) u_sum_6 (.clk, .i({valid && done && is_sum, row_first, row_last}), .o(sum_6));
   delay #(.BITS(3), .N(13)) u_max_13 (.clk, .i({makes_code && cur.track_max, row_first, row_last}), .o(max_13));
   softmax #(
       .COLS(COLS),
@@ -339,13 +339,14 @@ module core #(
       .rst,
       .i_row_1(row_1),
       .i_row_6(row_6),
+      .i_row_7(row_7),
       .i_scores_2(block_2),
-      .i_sum_5(sum_5[2]),
-      .i_row_first_5(sum_5[1]),
-      .i_row_last_5(sum_5[0]),
-      .i_numerator_6(at_6.numerator),
+      .i_sum_6(sum_6[2]),
+      .i_row_first_6(sum_6[1]),
+      .i_row_last_6(sum_6[0]),
+      .i_numerator_7(at_7.numerator),
       .o_index_3(index_3),
-      .i_t_4(t_4),
+      .i_t_5(t_5),
       .o_r_7(r_7),
       .i_max_13(max_13[2]),
       .i_row_first_13(max_13[1]),

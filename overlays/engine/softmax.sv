@@ -1,7 +1,7 @@
 // The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
 // `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
 // The tables T are outside, since they share a memory with those of operands.
-// Timing: sum and probability, scores in cycle 2, place in the table in cycle 3, T in cycle 4; r of a row in cycle 7, written 16 cycles after the row's last issue.
+// Timing: sum and probability, scores in cycle 2, place in the table in cycle 3, T in cycle 5; r of a row in cycle 7, written 17 cycles after the row's last issue.
 `default_nettype none
 
 module softmax #(
@@ -14,13 +14,14 @@ module softmax #(
     input  wire               rst,
     input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 6, ..
     input  wire  [RW-1:0]     i_row_6,
+    input  wire  [RW-1:0]     i_row_7,
     input  wire  [COLS*8-1:0] i_scores_2,
-    input  wire               i_sum_5,        // a group to be summed
-    input  wire               i_row_first_5,
-    input  wire               i_row_last_5,
-    input  wire  [24:0]       i_numerator_6,
+    input  wire               i_sum_6,        // a group to be summed
+    input  wire               i_row_first_6,
+    input  wire               i_row_last_6,
+    input  wire  [24:0]       i_numerator_7,
     output logic [COLS*8-1:0] o_index_3,
-    input  wire  [COLS*8-1:0] i_t_4,
+    input  wire  [COLS*8-1:0] i_t_5,
     output wire  [16:0]       o_r_7,
     // largest score
     input  wire               i_max_13,
@@ -84,12 +85,12 @@ module softmax #(
   logic start;
   always_comb begin
     partial_d = '0;
-    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(i_t_4[c*8+:8]);
+    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(i_t_5[c*8+:8]);
   end
   always_ff @(posedge clk) begin
     partial <= partial_d;
-    if (i_sum_5) total <= 18'(partial) + (i_row_first_5 ? 18'd0 : total);
-    start <= !rst && i_sum_5 && i_row_last_5;
+    if (i_sum_6) total <= 18'(partial) + (i_row_first_6 ? 18'd0 : total);
+    start <= !rst && i_sum_6 && i_row_last_6;
   end
 
   // r = N / total, two bits a cycle, in the divider whose turn it is. N < 255 * 2^17 and total >= 255, so r has 17 bits.
@@ -107,8 +108,8 @@ module softmax #(
         .clk,
         .rst,
         .i_start(start && turn[d]),
-        .i_tag(i_row_6),
-        .i_numerator(i_numerator_6),
+        .i_tag(i_row_7),
+        .i_numerator(i_numerator_7),
         .i_denominator(total),
         .o_done(finished[d]),
         .o_quotient(results[d*(RW+17)+:17]),

@@ -93,12 +93,18 @@ def _read(texts, parameters, top):
     return [f"read_verilog -sv -defer {' '.join(texts)}", f"hierarchy -check -top {top}{given}"]
 
 
-def _map(family, top, options=""):
-    """synth_xilinx, with every LUT at the same cost: Yosys prefers small ones, which can share a place, and makes 4 % more of them."""
-    head = f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf {options}"
-    luts = ["opt_expr -mux_undef -noclkinv", "abc9 -luts 1,1,1,1,1,1", "clean", "xilinx_srl -fixed -minlen 3"]
-    cells = ["techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6", "xilinx_dffopt", "opt_lut_ins -tech xilinx"]
-    return [f"{head} -run :map_luts", *luts, *cells, "clean"]
+def _xilinx(family, steps):
+    return f"synth_xilinx -family {family} -top engine -flatten -noiopad -noclkbuf -run {steps}"
+
+
+# What synth_xilinx does next, but with every LUT at the same cost: Yosys prefers small ones, which can share a place, and makes 4 % more.
+MAP_LUTS = ["opt_expr -mux_undef -noclkinv", "abc9 -luts 1,1,1,1,1,1", "clean", "xilinx_srl -fixed -minlen 3"]
+MAP_LUTS += [
+    "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
+    "xilinx_dffopt",
+    "opt_lut_ins -tech xilinx",
+    "clean",
+]
 
 
 def _cached(name, commands, texts, make):
@@ -118,7 +124,7 @@ def _cached(name, commands, texts, make):
 def synthesise(config, device=None):
     """Area of a configuration on its own device, or on another Xilinx one (a key of DEVICES). -> Report"""
     texts, family = rtl.sources(), DEVICES[device or config.name].family
-    commands = [*_read(texts, config.parameters, "engine"), *_map(family, "engine"), "tee -q -o stat.json stat -json"]
+    commands = [*_read(texts, config.parameters, "engine"), _xilinx(family, ":map_luts"), *MAP_LUTS, "tee -q -o stat.json stat -json"]
 
     def make(folder):
         yosys(commands, folder)
@@ -131,10 +137,20 @@ def synthesise(config, device=None):
 def netlist(config):
     """The mapped engine as Verilog, and the models of its cells: `rtl.Rtl(config, netlist=netlist(config))` simulates the gates.
 
-    Without block memories, for which Yosys has no model: they are LUT memories here, and everything else is what `synthesise` counts.
+    LUTs, carry chains, registers, DSP blocks and LUT memories are what `synthesise` counts. Block memories stay arrays, since Yosys has no
+    model of their cells.
     """
-    texts = rtl.sources()
-    commands = [*_read(texts, config.parameters, "engine"), *_map("xc7", "engine", "-nobram"), "write_verilog -noattr netlist.v"]
+    texts, others = rtl.sources(), "t:$mem_v2 a:ram_style=block %d a:rom_style=block %d"
+    small = [f"memory_libmap -lib +/xilinx/lutrams_xc5v.txt {others}", "techmap -map +/xilinx/lutrams_xc5v_map.v"]
+    small += ["opt -fast -full", f"memory_map {others}"]
+    commands = [
+        *_read(texts, config.parameters, "engine"),
+        _xilinx("xc7", ":map_memory"),
+        *small,
+        _xilinx("xc7", "fine:map_luts"),
+        *MAP_LUTS,
+    ]
+    commands += ["write_verilog -noattr netlist.v"]
 
     def make(folder):
         yosys(commands, folder)
