@@ -192,7 +192,12 @@ def options():
 
 def main():
     """Print both tables; a full run also writes them. The exit status tells whether everything was equal."""
-    chosen, found = options(), programs()
+    chosen = options()
+    try:
+        data.load(DATASET)
+    except data.Unavailable as reason:
+        sys.exit(str(reason))
+    found = programs()
     tasks = {} if chosen.no_synthesis else synthesis_tasks()
     tasks |= model_tasks(found, chosen.windows) | random_tasks(chosen.models)
     results = carry_out(tasks, os.cpu_count())
