@@ -35,7 +35,10 @@ def open_engine(*, config="pynq-z2"):
 
     On a board the overlay `overlays/<board>/engine.bit` is downloaded; elsewhere the RTL of `config` (a name in isa.CONFIGS) is simulated.
     EngineError for a bitstream that is not what was recorded, or not this qatlib's; FileNotFoundError where there is none.
+    Drivers of one process share an engine (each writes its model anew where another's was written last); two processes must not.
     """
+    if config not in isa.CONFIGS:
+        raise EngineError(f"no configuration {config!r}; choose one of {', '.join(isa.CONFIGS)}")
     if _on_board():
         config = board_name()
         folder, device = paths.OVERLAYS / config, Device.active_device
@@ -48,6 +51,7 @@ def open_engine(*, config="pynq-z2"):
     except ValueError as error:
         raise EngineError(f"wrong bitstream: {error}") from None
     overlay = Overlay(str(folder / bitstream.BIT), device=device)
+    device.written_by = None  # a download empties the engine's memories
     engine = getattr(overlay, hwh.INSTANCE)
     if engine.config.name != config:
         raise EngineError(f"wrong bitstream: it holds the configuration {engine.config.name}, {folder} should hold {config}")
@@ -158,6 +162,8 @@ class Engine(DefaultIP):
     def stream(self, counts, batch=BATCH):
         """The same batch by batch, as they come: yields int16 (at most batch, horizon). Another model may be loaded in between."""
         counts = self._loaded()._checked(counts)
+        if batch < 1:
+            raise ValueError(f"batch is {batch}; it must be at least 1 window")
         self.last_run = Times(Clocks.fclk0_mhz, self.simulated)
         return (self._run_batch(counts[i : i + batch]) for i in range(0, len(counts), batch))
 
@@ -193,7 +199,7 @@ class Engine(DefaultIP):
         """
         self._loaded()
         self._refuse_if_busy()
-        if self._stale:
+        if self._stale or getattr(self.device, "written_by", None) is not self:
             self._write_program()
         for buffer in (inputs, outputs):
             _check_address(buffer)
@@ -287,7 +293,7 @@ class Engine(DefaultIP):
             # An array of places, not a slice: copied word by word. A slice goes through memcpy, whose wide or unaligned stores a bus of
             # 32-bit registers may refuse.
             self.mmio.array[address // 4 + np.arange(len(words))] = words
-        self._stale = False
+        self._stale, self.device.written_by = False, self
 
     def _fill(self, counts):
         """Counts (windows, context) in the input buffer. -> input and output buffer, at least that long."""

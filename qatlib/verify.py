@@ -131,7 +131,11 @@ def carry_out(tasks, processes):
         list(pool.map(build, CONFIGS.values()))  # once each, before two tasks want the same one
         keys = {pool.submit(function, *arguments): key for key, (function, arguments) in tasks.items()}
         for future in as_completed(keys):
-            results[keys[future]] = future.result()
+            try:
+                results[keys[future]] = future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # what is wrong is said now, not in half an hour
+                raise
             print(f"{time.monotonic() - began:6.0f} s: {len(results)} of {len(tasks)}, {' '.join(map(str, keys[future]))}", flush=True)
     return results
 
@@ -163,7 +167,7 @@ def engine_table(found, results):
         outcome, area = parts_of(results, config, name), results.get(("area", config))
         clock = results[("clock", config)].fmax_mhz if ("clock", config) in results else None
         cost = (area.lut, area.ff, area.dsp, area.bram36) if area else (None,) * 4
-        cycles = outcome.first, outcome.interval, program.bound
+        cycles = outcome.first, outcome.interval and round(outcome.interval), program.bound
         rows.append((config, name, *widths(name), program.macs, *cycles, *cost, clock, outcome.windows, outcome.mismatches))
     return pd.DataFrame(rows, columns=COLUMNS)
 

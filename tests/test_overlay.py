@@ -70,6 +70,23 @@ def test_run_stream_and_forecast_are_numpys(engine, patch_model, windows):
     assert engine.run(windows[:0]).shape == (0, 24)
 
 
+def test_two_drivers_of_one_engine_each_run_their_own_model(engine, patch_model, point_model, windows, right):
+    second = open_engine(config=CONFIG)
+    right()
+    second.load(point_model)
+    right()
+    short = windows[:, :12].copy()
+    np.testing.assert_array_equal(second.run(short), point_model.forward(short))
+    right()
+
+
+def test_bad_arguments_are_named(engine, windows):
+    with pytest.raises(EngineError, match="no configuration 'zedboard'; choose one of xc7s15, pynq-z2, kv260"):
+        open_engine(config="zedboard")
+    with pytest.raises(ValueError, match="batch is 0"):
+        engine.stream(windows, batch=0)
+
+
 def test_another_model_is_a_reload(engine, patch_model, point_model, windows, right):
     short = windows[:, :12].copy()
     engine.load(point_model)

@@ -21,7 +21,7 @@ from qatlib.engine import isa
 SOURCES = paths.OVERLAYS / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
 CACHE = paths.BUILD / "engine"
-BUILD_TIMEOUT = 900  # seconds
+BUILD_TIMEOUT = 2400  # seconds; synthesis of the largest configuration takes minutes, many on a busy machine
 FILES = ("memory", "delay", "array", "requantise", "softmax", "tables", "sequencer", "core", "bus", "control", "engine")
 
 
@@ -84,6 +84,7 @@ def build(config, netlist=()):
     library = CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so"
     if not library.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
+        print(f"building the simulated engine {config.name}, once: 10 to 60 seconds", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=CACHE, prefix=".build-") as folder:
             _compile(Path(folder), list(netlist), parameters, cxx, root, library)
     return library
