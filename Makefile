@@ -17,7 +17,7 @@ make figures   run the notebooks and write every figure, table and number to pap
 make test      run the tests
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
-make verify    every committed model through the simulated engine, every window, and random models: tables/engine.csv (30 minutes)
+make verify    every committed model through the simulated engine, every window, and random models: tables/engine.csv (25 minutes)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
 make overlay   bitstream, metadata and reports of BOARD, by Vivado
@@ -33,7 +33,7 @@ Variables of make figures, as in `make figures PROFILE=quick`:
   HORIZON=24       samples it forecasts
 Variables of make verify:
   WINDOWS=         test windows of each model; all of them where it is empty
-  MODELS=300       random models
+  MODELS=300       random models on each configuration
 Variable of make overlay:
   BOARD=pynq-z2    pynq-z2 or kv260
 Variable of every target:

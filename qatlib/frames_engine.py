@@ -49,10 +49,10 @@ def subject(experiment, run):
 
 
 def attempt(model, config):
-    """-> (Program or None, the reason why not)."""
+    """-> (Program or None, the reason why it does not fit)."""
     try:
         return engine.compile(model, config), ""
-    except ValueError as reason:  # DoesNotFit is one
+    except engine.DoesNotFit as reason:
         return None, str(reason)
 
 

@@ -34,7 +34,7 @@ module bus #(
     output wire  [15:0]  o_anchor,
     input  wire  [IW-1:0] i_input_address,
     output wire  [63:0]  o_input_word,
-    input  wire          i_free_input,
+    input  wire          i_free_input,   // late enough for the last counts to have been read
     output wire          o_output_ready,
     input  wire          i_count_valid,
     input  wire  [15:0]  i_count,
@@ -78,12 +78,12 @@ module bus #(
   // ---- Windows in
   logic [1:0] in_full;
   logic in_write_half, in_read_half;
-  logic [31:3] in_address;          // of the next burst
-  logic [15:0] in_left;             // windows to load
-  logic [13:0] ask_left, get_left;            // words of the window to ask for, and to get
+  logic [31:3] in_address;                   // of the next burst
+  logic [15:0] in_left;                      // windows to load
+  logic [13:0] ask_left, get_left;           // words of the window to ask for, and to get
   logic [IW-1:0] in_word;
   logic [15:0] last_count[2];
-  logic [6:0] bursts;                         // asked for and not ended
+  logic [6:0] bursts;                        // asked for and not ended
   logic loading, ask_last, get_last, begun;  // begun: the anchor of the window that is being loaded is known
   wire ar_done = m_axi_arvalid && m_axi_arready;
   wire r_done = m_axi_rvalid && m_axi_rready;
@@ -120,7 +120,6 @@ module bus #(
       .i_read_address({in_read_half, i_input_address}),
       .o_data(o_input_word)
   );
-  // The counts of a window are read up to 7 cycles after the sequencer's last look at them, so i_free_input comes that late.
 
   logic misaligned;
   always_ff @(posedge clk)
@@ -188,7 +187,6 @@ module bus #(
   logic out_write_half, out_read_half;
   logic [OW-1:0] out_word;
   logic [1:0] out_lane;
-  logic [47:0] packed_counts;
   logic [OW-1:0] send_word;
   logic [31:3] out_address;
   logic [13:0] send_left;

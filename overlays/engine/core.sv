@@ -1,6 +1,6 @@
 // The engine without its bus: memories, sequencer, multiplier array, softmax, and the three stages that every result passes:
-// 1 requantise to codes, 2 residual add, 3 a table for the operand made of the sum. Signals end in the cycle of the pipeline they belong to; an issue of
-// the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 14 on (22 after stage 3), a sum in the
+// 1 requantise to codes, 2 residual add, 3 a table for the operand made of the sum. Signals end in the cycle of the pipeline they belong to;
+// an issue of the sequencer is cycle 0. A result is in the code or key/value memory for issues from cycle 14 on (22 after stage 3), a sum in the
 // residual memory for reads from cycle 21 on. The compiler keeps these distances; nothing here waits.
 `default_nettype none
 
@@ -139,7 +139,7 @@ module core #(
       .o_data(fetch_word)
   );
 
-  // Fields that later stages need, by the number of the instruction: at most three are in flight, since each takes 14 cycles to fetch.
+  // Fields that later stages need, by the number of the instruction: at most three are in flight, since each takes 13 cycles to fetch.
   logic [PAYLOAD_BITS-1:0] context0, context1, context2, context3;
   logic [1:0] number_now;
   logic [20*2-1:0] number_past;  // of the instruction in cycles 1 to 20
@@ -235,8 +235,8 @@ module core #(
   wire [PW-1:0] p_address_5, p_address_6;
   wire [COLS*25-1:0] bias_6;
   wire [COLS*22-1:0] scale_7;
-  wire [COLS*25-1:0] load_21 = {COLS{i_load_data[24:0]}};
-  wire [COLS*22-1:0] load_23 = {COLS{i_load_data[21:0]}};
+  wire [COLS*25-1:0] load_25 = {COLS{i_load_data[24:0]}};
+  wire [COLS*22-1:0] load_22 = {COLS{i_load_data[21:0]}};
   delay #(.BITS(PW), .N(5)) u_p_5 (.clk, .i(p_address[PW-1:0]), .o(p_address_5));
   delay #(.BITS(PW), .N(1)) u_p_6 (.clk, .i(p_address_5), .o(p_address_6));
   memory #(
@@ -248,7 +248,7 @@ module core #(
       .clk,
       .i_write(i_load && region == REGION_BIAS ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:PW]),
-      .i_data(load_21),
+      .i_data(load_25),
       .i_read_address(p_address_5),
       .o_data(bias_6)
   );
@@ -261,7 +261,7 @@ module core #(
       .clk,
       .i_write(i_load && region == REGION_SCALE ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:PW]),
-      .i_data(load_23),
+      .i_data(load_22),
       .i_read_address(p_address_6),
       .o_data(scale_7)
   );
@@ -447,7 +447,7 @@ module core #(
   wire [COLS*22-1:0] add1_13;
   wire [COLS*17-1:0] add2_13;
   wire [COLS*32-1:0] addc_13;
-  wire [COLS*17-1:0] load_18 = {COLS{i_load_data[16:0]}};
+  wire [COLS*17-1:0] load_17 = {COLS{i_load_data[16:0]}};
   wire s_write_20 = code_valid[20] && at_20.s_write;
   localparam int R_WORDS = COLS / 4;
   wire [R_WORDS-1:0] r_lane = R_WORDS == 1 ? 1'b1 : R_WORDS'(1) << i_load_address[2+:(R_WORDS == 1 ? 1 : $clog2(R_WORDS))];
@@ -474,7 +474,7 @@ module core #(
       .clk,
       .i_write(i_load && region == REGION_ADD1 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
-      .i_data(load_23),
+      .i_data(load_22),
       .i_read_address(q_address_12),
       .o_data(add1_13)
   );
@@ -482,7 +482,7 @@ module core #(
       .clk,
       .i_write(i_load && region == REGION_ADD2 ? load_lane : '0),
       .i_write_address(i_load_address[2+LC+:QW]),
-      .i_data(load_18),
+      .i_data(load_17),
       .i_read_address(q_address_12),
       .o_data(add2_13)
   );
@@ -555,7 +555,8 @@ module core #(
   always_comb begin
     x_write_address = late ? d_address_21[CW-1:0] : d_address_13[CW-1:0];
     for (int r = 0; r < ROWS; r++) begin
-      x_data[r*8+:8] = late ? {looked_up[(r%COLS)*8+4+:4], lut_high ? looked_up[(r%COLS)*8+4+:4] : looked_up[(r%COLS)*8+:4]} : code_13[(r%COLS)*9+:8];
+      x_data[r*8+:8] = late ? looked_up[(r%COLS)*8+:8] : code_13[(r%COLS)*9+:8];
+      if (late && lut_high) x_data[r*8+:4] = looked_up[(r%COLS)*8+4+:4];
       x_write[r] = late ? offset_21 / COLS == r / COLS : early && offset_13 / COLS == r / COLS;
       if (early && opcode_13 == OP_QUANTISE) begin
         x_write[r] = offset_13 >> lanes_of_13 == r >> lanes_of_13;

@@ -16,12 +16,21 @@ module memory #(
     input  wire  [AW-1:0]         i_read_address,
     output logic [LANES*BITS-1:0] o_data
 );
-  (* ram_style = STYLE, no_rw_check *) logic [LANES*BITS-1:0] words[DEPTH];
-
-  always_ff @(posedge clk) begin
-    for (int lane = 0; lane < LANES; lane++)
-      if (i_write[lane]) words[i_write_address][lane*BITS+:BITS] <= i_data[lane*BITS+:BITS];
-    o_data <= words[i_read_address];
+  if (STYLE == "distributed") begin : g_lanes  // an array a lane, which Yosys takes in seconds where one array takes it half an hour
+    for (genvar lane = 0; lane < LANES; lane++) begin : g_lane
+      (* ram_style = STYLE, no_rw_check *) logic [BITS-1:0] words[DEPTH];
+      always_ff @(posedge clk) begin
+        if (i_write[lane]) words[i_write_address] <= i_data[lane*BITS+:BITS];
+        o_data[lane*BITS+:BITS] <= words[i_read_address];
+      end
+    end
+  end else begin : g_block
+    (* ram_style = STYLE, no_rw_check *) logic [LANES*BITS-1:0] words[DEPTH];
+    always_ff @(posedge clk) begin
+      for (int lane = 0; lane < LANES; lane++)
+        if (i_write[lane]) words[i_write_address][lane*BITS+:BITS] <= i_data[lane*BITS+:BITS];
+      o_data <= words[i_read_address];
+    end
   end
 endmodule
 

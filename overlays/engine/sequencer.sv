@@ -39,10 +39,10 @@ module sequencer #(
     output wire                  o_window_end,
     // a new instruction, for the later stages
     output wire                  o_load,
-    output engine_pkg::instruction_t         o_next,
+    output engine_pkg::instruction_t o_next,
     // cycle 0
     output wire                  o_valid,
-    output engine_pkg::instruction_t         o_current,
+    output engine_pkg::instruction_t o_current,
     output logic                 o_first,
     output wire                  o_done,         // last pass of an output group
     output logic                 o_code_high,

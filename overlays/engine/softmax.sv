@@ -1,7 +1,8 @@
 // The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
 // `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
 // The tables T are outside, since they share a memory with those of operands.
-// Timing: sum and probability, scores in cycle 2, place in the table in cycle 3, T in cycle 5; r of a row in cycle 7, written 17 cycles after the row's last issue.
+// Timing: scores in cycle 2, place in the table in cycle 3, T in cycle 5; r of a row is read for cycle 7, and was written 17 cycles after
+// the last issue of its row.
 `default_nettype none
 
 module softmax #(
@@ -12,7 +13,7 @@ module softmax #(
 ) (
     input  wire               clk,
     input  wire               rst,
-    input  wire  [RW-1:0]     i_row_1,        // row in cycle 1, 6, ..
+    input  wire  [RW-1:0]     i_row_1,        // row of the issue in cycle 1, 6, ..
     input  wire  [RW-1:0]     i_row_6,
     input  wire  [RW-1:0]     i_row_7,
     input  wire  [COLS*8-1:0] i_scores_2,

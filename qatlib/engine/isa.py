@@ -4,7 +4,7 @@ The SystemVerilog package (`systemverilog`), the compiler, the driver and the si
 """
 
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 ID = 0x71A7_11B0  # what the identification register reads
 VERSION = 1  # of registers and instructions; counts up when either changes
@@ -143,41 +143,19 @@ class EngineConfig:
         return {**numbers, "CONFIG": self.checksum}
 
 
-CONFIGS = {
-    c.name: c
-    for c in (
-        EngineConfig("xc7s15"),
-        EngineConfig(
-            "pynq-z2",
-            cols=16,
-            code_depth=2048,
-            residual_depth=2048,
-            kv_depth=64,
-            param_depth=128,
-            softmax_rows=256,
-            add_depth=64,
-            tables=16,
-            program_words=4096,
-            output_words=128,
-            dividers=9,
-        ),
-        EngineConfig(
-            "kv260",
-            rows=32,
-            cols=16,
-            code_depth=2048,
-            residual_depth=2048,
-            kv_depth=64,
-            param_depth=128,
-            softmax_rows=256,
-            add_depth=64,
-            tables=16,
-            program_words=4096,
-            output_words=128,
-            dividers=9,
-        ),
-    )
-}
+_Z2 = EngineConfig(
+    "pynq-z2",
+    cols=16,
+    code_depth=2048,
+    residual_depth=2048,
+    add_depth=64,
+    tables=16,
+    softmax_rows=256,
+    program_words=4096,
+    output_words=128,
+    dividers=9,
+)
+CONFIGS = {c.name: c for c in (EngineConfig("xc7s15"), _Z2, replace(_Z2, name="kv260", rows=32))}
 
 
 def scaled(m, n):

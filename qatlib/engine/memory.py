@@ -18,7 +18,6 @@ class Allocator:
     def __init__(self, memory, depth, unit):
         self.memory, self.depth, self.unit = memory, depth, unit
         self.taken = {}  # name: (base, size)
-        self.peak = 0
 
     def take(self, name, size):
         """-> the first word of a free run. DoesNotFit where there is none."""
@@ -27,7 +26,6 @@ class Allocator:
             if start - base >= size:
                 break
             base = max(base, start + length)
-        self.peak = max(self.peak, base + size)
         if base + size > self.depth:
             raise DoesNotFit(self.memory, base + size, self.depth, self.unit)
         self.taken[name] = (base, size)

