@@ -18,28 +18,25 @@ def _truncate(v, low, high):
     return torch.floor(v).clamp(float(low), float(high))
 
 
-class _RealSoftmax:
+def _real_softmax(scores, score_step, step, numerator, k, high):
     """The softmax without table and reciprocal, its result rounded to steps."""
-
-    @staticmethod
-    def apply(scores, score_step, step, numerator, k, high):
-        return torch.floor((scores * score_step).softmax(-1) / step + 0.5).clamp(max=high)
+    return torch.floor((scores * score_step).softmax(-1) / step + 0.5).clamp(max=high)
 
 
 BROKEN = {
     "as trained": (),
     "real multipliers, not m / 2^n": ((quant_layers, "round_multiplier", lambda multiplier: multiplier),),
-    "real softmax, no table": ((quant_layers, "_IntegerSoftmax", _RealSoftmax),),
+    "real softmax, no table": ((quant_layers, "softmax", _real_softmax),),
     "ties to even": ((quantize, "round_clamp", _half_to_even), (quant_layers, "round_clamp", _half_to_even)),
     "truncation, as a bare shift does": ((quantize, "round_clamp", _truncate), (quant_layers, "round_clamp", _truncate)),
 }
 
 
-def differences(run, source):
+def differences(run, dataset):
     """Steps between a run's evaluation and its integers, over all test outputs, each rule broken in turn: arithmetic, steps, share, mse."""
-    _, _, test = runs.split_batches(run.model, source)
-    windows = runs.splits(run.model, source)[2]
-    model, exported = runs.quantised_model(run, source), runs.integer_model(run, source)
+    _, _, test = runs.split_batches(run.model, dataset)
+    windows = runs.splits(run.model, dataset)[2]
+    model, exported = runs.quantised_model(run, dataset), runs.integer_model(run, dataset)
     truth = exported.output_codes(windows.counts) - exported.tensors["head"].zero_point
     step = float(model.head.quantizer.step().detach().double())
     frame = []

@@ -27,8 +27,8 @@ def _checksum(document, table, data):
     return hashlib.sha256(json.dumps([document, table], sort_keys=True).encode() + data).hexdigest()
 
 
-def write(path, document, arrays):
-    """Write a JSON-able document and its arrays ({name: uint8, uint16, int32 or uint32 array}); the file appears whole or not at all."""
+def encode(document, arrays):
+    """A JSON-able document and its arrays ({name: uint8, uint16, int32 or uint32 array}) as the bytes of a file."""
     table, parts, offset = {}, [], 0
     for name, array in sorted(arrays.items()):
         raw = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
@@ -40,9 +40,14 @@ def write(path, document, arrays):
     metadata["sha256"] = _checksum(metadata["model"], table, data)
     header = json.dumps({"__metadata__": metadata, **table}).encode()
     header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def write(path, content):
+    """Write bytes to a file, which appears whole or not at all."""
     path = Path(path)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    scratch.write_bytes(content)
     scratch.replace(path)
 
 

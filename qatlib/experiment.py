@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from qatlib import data, models, paths, playlist, runs
+from qatlib import data, models, paths, playlist, runs, scale_out
 from qatlib.ptq import METHODS
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 from qatlib.runs import Run
@@ -33,6 +34,11 @@ MIXED = {  # by the end of a primitive's path; all others as FOUR
 }
 
 
+@lru_cache(maxsize=4)
+def _load(name, target, clean):
+    return data.load(name, target=target, clean=clean)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """The parameters of a notebook. `profile` full: 5 seeds and the whole grid; quick: one seed and a small grid."""
@@ -56,12 +62,8 @@ class Experiment:
         return self.profile == "full"
 
     @property
-    def source(self):
-        return runs.DataSource(self.data, self.target or None, self.clean)
-
-    @property
     def dataset(self):
-        return self.source.load()
+        return _load(self.data, self.target or None, self.clean)
 
     @property
     def seeds(self):
@@ -161,7 +163,7 @@ class Experiment:
         """What the overlay's notebook plays: the default model at the engine's widths, and the last test windows that no gap parts."""
         named = {n: r for n, r in self.engine_runs().items() if r.model == self.default_model and not r.exceptions}
         self.table(named.values(), "models")
-        trained = playlist.by_width({name: runs.integer_model(run, self.source) for name, run in named.items()})
+        trained = playlist.by_width({name: runs.integer_model(run, self.dataset) for name, run in named.items()})
         title = ", ".join(filter(None, (self.dataset.name, self.dataset.target, self.dataset.note)))
         return playlist.Playlist(title, trained, *self.last_counts(most))
 
@@ -196,5 +198,5 @@ class Experiment:
         return [*self.baselines(), *self.floats(), *self.ptq(), *self.qat(), *(self.one_step() if self.full else [])]
 
     def table(self, grid, name="runs"):
-        """`runs.collect` on this data set."""
-        return runs.collect(grid, self.source, name=name)
+        """`scale_out.collect` on this data set."""
+        return scale_out.collect(grid, self.dataset, name=name)

@@ -25,7 +25,7 @@ def fill(experiment, named):
     target = zoo.folder(experiment.dataset.name)
     target.mkdir(parents=True, exist_ok=True)
     for name, run in named.items():
-        runs.integer_model(run, experiment.source).save(target / f"{name}.safetensors")
+        runs.integer_model(run, experiment.dataset).save(target / f"{name}.safetensors")
     return table[COLUMNS]
 
 

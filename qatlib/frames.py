@@ -117,9 +117,9 @@ def tensors(config):
 def forecasts(experiment, integer_run):
     """The integer model's forecasts beside truth, float, ridge and persistence, for its window of median and of largest error."""
     dataset, windows = experiment.dataset, experiment.windows("test")
-    integers = runs.integer_model(integer_run, experiment.source)
-    model = runs.float_model(integer_run, experiment.source)
-    inputs = runs.split_batches(integer_run.model, experiment.source)[2].inputs
+    integers = runs.integer_model(integer_run, experiment.dataset)
+    model = runs.float_model(integer_run, experiment.dataset)
+    inputs = runs.split_batches(integer_run.model, experiment.dataset)[2].inputs
     anchor = dataset.standardise(windows.counts[:, -1:] * dataset.resolution)
     lines = {
         "truth": windows.truth,

@@ -44,8 +44,8 @@ def subjects(experiment):
 
 def subject(experiment, run):
     width = f"W{run.quantization.weight_bits}A{run.quantization.activation_bits}"
-    windows = runs.splits(run.model, experiment.source)[2]
-    return Subject("mixed" if run.exceptions else width, runs.integer_model(run, experiment.source), windows.counts)
+    windows = runs.splits(run.model, experiment.dataset)[2]
+    return Subject("mixed" if run.exceptions else width, runs.integer_model(run, experiment.dataset), windows.counts)
 
 
 def attempt(model, config):

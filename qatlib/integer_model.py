@@ -88,12 +88,16 @@ class IntegerModel:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise artifact.ArtifactError(f"{path}: no valid program: {error}") from error
 
-    def save(self, path):
-        """Write one safetensors file."""
+    def to_bytes(self):
+        """The content of the file that `save` writes."""
         document = {name: getattr(self, name) for name in ("name", "context", "horizon", "resolution", "anchor")}
         document["operations"] = [asdict(o) for o in self.operations]
         document["tensors"] = {name: asdict(t) for name, t in self.tensors.items()}
-        artifact.write(path, document, self.arrays)
+        return artifact.encode(document, self.arrays)
+
+    def save(self, path):
+        """Write one safetensors file."""
+        artifact.write(path, self.to_bytes())
 
     @property
     def size_bytes(self):

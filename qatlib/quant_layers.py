@@ -1,7 +1,8 @@
 """Quantised twins of the primitives in `models`: each carries out its part of the integer arithmetic, and writes it down when asked.
 
 Every twin is made by `from_float(module, config)`; `path` is its place in the model and the name of its operation in the integer program.
-A `Codes` that carries a `Graph` makes each twin it passes record what it did.
+A `Codes` that carries a `Graph` makes each twin it passes record what it did. In float32, as it is trained, a twin takes the fast way of
+`fused`; in float64 it spells out the same arithmetic.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qatlib import kernels, models
+from qatlib import fused, kernels, models
 from qatlib.integer_model import Operation, Tensor, pack
 from qatlib.quantize import (
     ActivationQuantizer,
@@ -25,6 +26,7 @@ from qatlib.quantize import (
     straight_through,
 )
 
+FAST = torch.float32  # the type of values that take the way of `fused`
 SCORE_EXPONENTS = (3, 4, 5, 6)  # scores are 8-bit codes of 2**-exponent
 
 
@@ -63,9 +65,15 @@ class Quantized(nn.Module):
         super().__init__()
         self.quantizer = output_quantizer(role, config)
 
+    def is_fast(self, values):
+        """Whether to take that way: not while the adaptive scheme looks at the values that it quantises."""
+        return values.dtype == FAST and not self.quantizer.choosing
+
     def requantise(self, accumulator, accumulator_step):
         """Accumulator in steps of accumulator_step (per channel or scalar) -> Codes."""
         step = self.quantizer.step()
+        if self.is_fast(accumulator):
+            return Codes(fused.Requantise.apply(accumulator, accumulator_step, step, *self.quantizer.range()), step)
         return Codes(self.quantizer(accumulator * round_multiplier(accumulator_step / step)), step)
 
     def multiplier_arrays(self, accumulator_step):
@@ -115,16 +123,22 @@ class QuantLinear(Quantized):
     def integer_weight(self, x_step):
         """-> whole weights (out, in), whole biases (out,) and the accumulator's step (out,), for an input in steps of x_step."""
         quantizer = self.weight_quantizer
-        worst = self.weight.shape[1] * 255 * quantizer.high  # no activation has more than 8 bits
-        if worst >= kernels.ACCUMULATOR_LIMIT // 2:
-            worst = kernels.ACCUMULATOR_LIMIT // 2  # too wide to be safe by its widths alone: export checks the weights themselves
-        floor = self.bias.detach().abs().unsqueeze(1) / (x_step.detach() * (kernels.ACCUMULATOR_LIMIT - worst - 1))
+        floor = self.bias.detach().abs().unsqueeze(1) / (x_step.detach() * self.room)
         step = quantizer.step(floor)  # (out, 1)
         accumulator_step = (x_step * step).squeeze(1).expand(len(self.weight))
         bias = self.bias / accumulator_step
         return quantizer(self.weight, step), straight_through(torch.floor(bias + 0.5), bias), accumulator_step
 
+    @property
+    def room(self):
+        """What the products leave of the accumulator for the bias; no activation has more than 8 bits."""
+        worst = self.weight.shape[1] * 255 * self.weight_quantizer.high
+        worst = min(worst, kernels.ACCUMULATOR_LIMIT // 2)  # too wide to be safe by its widths alone: export checks the weights themselves
+        return kernels.ACCUMULATOR_LIMIT - worst - 1
+
     def forward(self, x):
+        if self.is_fast(x.values):
+            return self.fast(x)
         weight, bias, accumulator_step = self.integer_weight(x.step)
         codes = self.requantise(F.linear(x.values, weight, bias), accumulator_step)
         if x.graph is None:
@@ -136,6 +150,12 @@ class QuantLinear(Quantized):
             **self.multiplier_arrays(accumulator_step),
         }
         return x.graph.record("linear", self.path, [x], codes, self.tensor(codes.values), arrays, weight_bits=bits)
+
+    def fast(self, x):
+        weights, step = self.weight_quantizer, self.quantizer.step()
+        zero, low, high = self.quantizer.range()
+        ranges = (self.room, weights.low, weights.high, low, high)
+        return Codes(fused.Linear.apply(x.values, self.weight, self.bias, weights.log_step, x.step, step, zero, *ranges), step)
 
 
 class QuantOperand(Quantized):
@@ -159,9 +179,11 @@ class QuantAdd(Quantized):
         step = self.quantizer.step()
         gain, offset = self.affine()
         exact = (gain * x.step / step, gain * y.step / step, offset / step)
+        if self.is_fast(x.values):
+            return Codes(fused.Add.apply(x.values, y.values, torch.stack(exact), *self.quantizer.range()), step)
         m1, m2, c, n = split_addition(*(e.detach() for e in exact))
         a1, a2, shift = (straight_through(torch.ldexp(i, -n), e) for i, e in zip((m1, m2, c), exact, strict=True))
-        codes = Codes(self.quantizer(torch.addcmul(x.values * a1 + shift, y.values, a2)), step)
+        codes = Codes(self.quantizer(x.values * a1 + shift + y.values * a2), step)
         if x.graph is None:
             return codes
         zeros = m1 * x.graph.zero_point(x) + (m2 * x.graph.zero_point(y) if y.tensor else 0)
@@ -231,7 +253,10 @@ class QuantScores(nn.Module):
         q, k = (models.split_heads(x.values, self.heads) for x in (query, key))
         step = query.step.new_tensor(2.0 ** -int(self.exponent))
         product_step = query.step * key.step / math.sqrt(q.shape[-1])
-        codes = Codes(round_clamp((q @ k.transpose(-1, -2)) * round_multiplier(product_step / step), -128, 127), step)
+        products = q @ k.transpose(-1, -2)
+        if products.dtype == FAST:
+            return Codes(fused.Requantise.apply(products, product_step, step, None, -128, 127), step)
+        codes = Codes(round_clamp(products * round_multiplier(product_step / step), -128, 127), step)
         if query.graph is None:
             return codes
         m, n = split_multiplier(product_step / step)
@@ -240,25 +265,13 @@ class QuantScores(nn.Module):
         return query.graph.record("scores", self.path, [query, key], codes, tensor, arrays, heads=self.heads)
 
 
-class _IntegerSoftmax(torch.autograd.Function):
-    """The softmax of `kernels`, with the gradient of the real one. The table's entries are computed: a test holds them to the table."""
-
-    @staticmethod
-    def forward(ctx, scores, score_step, step, numerator, k, high):
-        t = (scores - scores.amax(-1, keepdim=True)).mul_(score_step).exp_().mul_(255).add_(0.5).floor_()
-        total = t.sum(-1, keepdim=True)
-        reciprocal = torch.floor(numerator / total)
-        rounded = (t * (reciprocal * 2.0**-k)).add_(0.5).floor_()
-        ctx.save_for_backward(t.div_(total), rounded, score_step, step)
-        ctx.high = high
-        return rounded.clamp(max=high)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        p, rounded, score_step, step = ctx.saved_tensors
-        weighted = torch.ops.aten.hardtanh_backward(gradient, rounded, -1, ctx.high + 1) * p  # d code / d p = 1 / step
-        total = weighted.sum(-1, keepdim=True)
-        return weighted.addcmul_(p, total, value=-1).mul_(score_step / step), None, -total.sum() / step.square(), None, None, None
+def softmax(scores, score_step, step, numerator, k, high):
+    """`kernels.softmax`, with entries that are computed (a test holds them to the table) and the gradient of the real softmax."""
+    exact = ((scores - scores.amax(-1, keepdim=True).detach()) * score_step).exp() * 255
+    t = straight_through(torch.floor(exact + 0.5), exact)
+    total = t.sum(-1, keepdim=True)
+    codes = torch.floor(t * torch.floor(numerator / total) * 2.0**-k + 0.5).clamp(max=high)
+    return straight_through(codes, (t / total / step).clamp(max=high + 0.5))
 
 
 class QuantSoftmax(nn.Module):
@@ -275,7 +288,8 @@ class QuantSoftmax(nn.Module):
     def forward(self, scores):
         step = self.quantizer.step()
         numerator, k = kernels.softmax_constants(float(step.detach()))
-        values = _IntegerSoftmax.apply(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
+        function = fused.Softmax.apply if scores.values.dtype == FAST else softmax
+        values = function(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
         codes = Codes(values, step)
         if scores.graph is None:
             return codes

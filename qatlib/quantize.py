@@ -147,9 +147,9 @@ class ActivationQuantizer(nn.Module):
         if self.scheme != "symmetric":
             self.log_step_asymmetric = nn.Parameter(torch.zeros(()))
             self.zero = nn.Parameter(torch.tensor(float(1 << (bits - 1))))  # unsigned code of the real zero
-        if self.scheme == "adaptive":
+        self.choosing, self._calls = self.scheme == "adaptive", 0
+        if self.choosing:
             self.register_buffer("running_error", torch.zeros(2))  # symmetric, asymmetric
-            self.choosing, self._calls = True, 0
 
     def is_asymmetric(self):
         if self.scheme == "adaptive":
@@ -168,13 +168,17 @@ class ActivationQuantizer(nn.Module):
         zero = straight_through(torch.floor(self.zero + 0.5).clamp(0, top), self.zero)
         return -zero, top - zero
 
+    def range(self):
+        """The learned zero, or None where the scheme in use has none, and the range of codes: what `bounds` is made from."""
+        return self.zero if self.is_asymmetric() else None, self.code_low, self.code_high
+
     def zero_point(self):
         return self.code_low - int(self.bounds()[0])
 
     def forward(self, v):
         """v: real values in units of `step()` -> whole numbers."""
         codes = round_clamp(v, *self.bounds())
-        if self.scheme == "adaptive" and self.training and self.choosing:
+        if self.training and self.choosing:
             self._compare(v.detach() * self.step().detach())  # last: a change of scheme is for the next batch
         return codes
 
@@ -192,5 +196,4 @@ class ActivationQuantizer(nn.Module):
         return (round_clamp(x / step, *self.bounds(asymmetric)) * step - x).square().mean()
 
     def freeze_choice(self):
-        if self.scheme == "adaptive":
-            self.choosing = False
+        self.choosing = False

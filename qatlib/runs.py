@@ -1,30 +1,23 @@
-"""Cached, resumable runs: each is trained or calibrated once for its configuration, data and source code, on all cores.
+"""Cached, resumable runs: each is trained or calibrated once for its configuration, data and source code, on all cores or on a cluster.
 
 A finished run is a folder `build/runs/<key>` with its table row, its float weights or its integer model; it appears whole or not at all,
-so a killed grid loses at most the runs in progress.
+so a killed grid loses at most the runs in progress. A run is computed without a disk, from what is handed to it: see `scale_out`.
 """
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
-from tqdm import tqdm
+from safetensors.torch import load, save
 
-from qatlib import baselines, data, models, paths, ptq, qat, train
+from qatlib import baselines, models, paths, ptq, qat, train
 from qatlib.integer_model import IntegerModel
 from qatlib.quantize import QuantConfig
 
@@ -33,36 +26,17 @@ COLUMNS = (
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
 FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs", "kernels")
-QUANT_SOURCES = (*FLOAT_SOURCES, "quantize", "quant_layers", "qat", "ptq", "integer_model", "artifact", "program_check")
+QUANTISERS = ("quantize", "quant_layers", "fused", "fused.cpp", "qat", "ptq", "integer_model", "artifact", "program_check")
+QUANT_SOURCES = (*FLOAT_SOURCES, *QUANTISERS)
 CALIBRATION_WINDOWS = 512
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where the data come from: the arguments of `data.load`."""
-
-    name: str = "auto"
-    target: str | None = None
-    clean: bool = False
-
-    def load(self):
-        return _load(self)
-
-    def resolved(self):
-        """The same without `auto`, so that no worker looks for what this process has found or not found."""
-        return replace(self, name=self.load().name) if self.name == "auto" else self
-
-
-@lru_cache(maxsize=4)
-def _load(source):
-    return data.load(source.name, target=source.target, clean=source.clean)
 
 
 @dataclass(frozen=True)
 class Run:
     """One row of the table. `recipe` trains the float model; `qat_recipe` goes on from it when the method is a `qat-` one.
 
-    exceptions: (path of a primitive, its own QuantConfig) pairs, for mixed widths.
+    exceptions: (path of a primitive, its own QuantConfig) pairs, for mixed widths. teachers: seeds of the float models whose mean forecast
+    QAT learns; none: the run's own.
     """
 
     model: models.ModelConfig
@@ -72,11 +46,12 @@ class Run:
     quantization: QuantConfig | None = None
     qat_recipe: train.TrainConfig | None = None
     exceptions: tuple[tuple[str, QuantConfig], ...] = ()
+    teachers: tuple[int, ...] = ()
 
     @property
-    def parent(self):
-        """The float run that a quantised one starts from."""
-        return Run(self.model, "float", self.seed, self.recipe) if self.quantization else None
+    def parents(self):
+        """The float run that a quantised one starts from, and those of its teachers."""
+        return [Run(self.model, "float", seed, self.recipe) for seed in (self.seed, *self.teachers)] if self.quantization else []
 
     @property
     def label(self):
@@ -92,8 +67,8 @@ class Run:
 
 @lru_cache
 def source_hash(names):
-    """SHA-256 over the named modules of this package."""
-    files = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in names]
+    """SHA-256 over the named modules and files of this package."""
+    files = [(paths.PACKAGE / (name if "." in name else f"{name}.py")).read_bytes() for name in names]
     return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 
@@ -109,70 +84,31 @@ def row(run, dataset):
         return None
 
 
-def collect(runs, source, *, workers=None, name=""):
-    """Table of the runs, one row each in their order; computes what is missing, float parents first, and shows how far it is."""
-    dataset = source.load()
-    runs = list(runs)
-    parents = {run.parent for run in runs if run.parent and row(run, dataset) is None}
-    stages = [_missing(parents, dataset), _missing([r for r in runs if r not in parents], dataset)]
-    if any(stages):
-        _compute(stages, source, workers or os.cpu_count() or 1, name)
-    return pd.DataFrame([row(run, dataset) for run in runs], columns=COLUMNS)
-
-
-def _missing(runs, dataset):
-    return sorted((r for r in dict.fromkeys(runs) if row(r, dataset) is None), key=_cost, reverse=True)
-
-
-def _cost(run):
-    """Longest first, so that no core waits for the last run: tokens squared times epochs."""
+def cost(run):
+    """Relative time that a run takes: tokens squared times epochs."""
     recipe = run.qat_recipe or run.recipe
     length = run.model.label + run.model.horizon if run.model.family == "decoder" else 0
     epochs = recipe.epochs if recipe and not run.method.startswith("ptq") else 0
-    return epochs * (run.model.tokens**2 + length**2), run.label
+    return epochs * (run.model.tokens**2 + length**2)
 
 
-def _compute(stages, source, workers, name):
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    bar = tqdm(total=sum(map(len, stages)), desc=name, unit="run", file=sys.stdout, mininterval=1, dynamic_ncols=True)
-    try:
-        for stage in stages:
-            waiting = {pool.submit(execute, run, source.resolved()): run for run in stage}
-            for future in as_completed(waiting):
-                future.result()
-                bar.set_postfix_str(waiting[future].label, refresh=False)
-                bar.update()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        bar.close()
-    pool.shutdown()
+def kept(run, dataset):
+    """The files of a finished run: {name: bytes}; or None."""
+    if row(run, dataset) is None:
+        return None
+    return {path.name: path.read_bytes() for path in folder(run, dataset).iterdir()}
 
 
-def _start_worker():
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    sys.stdout = open(os.devnull, "w")  # what the data have to say, the parent has said
-
-
-def execute(run, source):
-    """Carry out one run in this process and keep its result. Returns its folder."""
-    dataset = source.load()
+def keep(run, dataset, files):
+    """Put the files of a run into their folder, unless it is there already. -> the folder"""
     target = folder(run, dataset)
     if (target / "row.json").exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        result = _baseline(run, dataset) if run.recipe is None else _network(run, dataset, source, scratch)
-        common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
-        widths = {}
-        if run.quantization:
-            widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS}
-        (scratch / "row.json").write_text(json.dumps({**common, **widths, **result}))
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
         scratch.replace(target)
     except OSError:
         if not (target / "row.json").exists():  # another process finished the same run meanwhile
@@ -182,21 +118,39 @@ def execute(run, source):
     return target
 
 
-def _end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def execute(run, dataset):
+    """Carry out one run in this process, if need be, and keep its result. -> its folder"""
+    if row(run, dataset) is None:
+        for parent in run.parents:
+            execute(parent, dataset)
+        keep(run, dataset, compute(run, dataset, [kept(parent, dataset) for parent in run.parents]))
+    return folder(run, dataset)
+
+
+def compute(run, dataset, parents):
+    """Carry out one run, here and without a disk. parents: the files of its `Run.parents`. -> its files: {name: bytes}"""
+    torch.set_num_threads(1)
+    if run.recipe is None:
+        result, files = _baseline(run, dataset), {}
+    elif run.quantization is None:
+        result, files = _float(run, dataset)
+    else:
+        result, files = _quantised(run, dataset, [_loaded(run, dataset, parent) for parent in parents])
+    widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS} if run.quantization else {}
+    common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
+    return files | {"row.json": json.dumps({**common, **widths, **result}).encode()}
 
 
 @lru_cache(maxsize=4)
-def splits(model, source):
+def splits(model, dataset):
     """(train, validation, test) windows of a model's context and horizon."""
-    return tuple(source.load().windows(split, model.context, model.horizon) for split in ("train", "validation", "test"))
+    return tuple(dataset.windows(split, model.context, model.horizon) for split in ("train", "validation", "test"))
 
 
 @lru_cache(maxsize=4)
-def split_batches(model, source):
-    subtract, sensor = model.subtract_last, sensor_of(source.load())
-    return tuple(train.batches(windows, sensor, subtract_last=subtract) for windows in splits(model, source))
+def split_batches(model, dataset):
+    """The same as a network takes them."""
+    return tuple(train.batches(w, sensor_of(dataset), subtract_last=model.subtract_last) for w in splits(model, dataset))
 
 
 def sensor_of(dataset):
@@ -224,15 +178,11 @@ def _baseline(run, dataset):
     }
 
 
-def _network(run, dataset, source, scratch):
-    torch.set_num_threads(1)
-    if run.quantization:
-        return _quantised(run, dataset, source, scratch)
-    training, validation, test = split_batches(run.model, source)
+def _float(run, dataset):
+    training, validation, test = split_batches(run.model, dataset)
     torch.manual_seed(run.seed)
     model = models.Forecaster(run.model, sensor_of(dataset))
     validation_errors, seconds = train.fit(model, training, validation, run.recipe, seed=run.seed)
-    save_file(model.state_dict(), scratch / "float.safetensors")
     n_params = sum(p.numel() for p in model.parameters())
     return {
         "n_params": n_params,
@@ -240,52 +190,55 @@ def _network(run, dataset, source, scratch):
         "mse_validation": min(validation_errors),
         **errors(train.forecast(model, test.inputs).numpy().astype(np.float64), test.targets.numpy()),
         "train_seconds": seconds,
-    }
+    }, {"float.safetensors": save(model.state_dict())}
 
 
-def float_model(run, source):
-    """The trained float model behind a run, computed first if need be."""
-    run = run.parent or run
-    dataset = source.load()
-    execute(run, source)
+def _loaded(run, dataset, files):
     model = models.Forecaster(run.model, sensor_of(dataset))
-    model.load_state_dict(load_file(folder(run, dataset) / "float.safetensors"))
+    model.load_state_dict(load(files["float.safetensors"]))
     return model.eval()
 
 
-def quantised_model(run, source):
+def float_model(run, dataset):
+    """The trained float model behind a run, computed first if need be."""
+    run = run.parents[0] if run.parents else run
+    execute(run, dataset)
+    return _loaded(run, dataset, kept(run, dataset))
+
+
+def quantised_model(run, dataset):
     """The calibrated or QAT-trained model of a quantised run, computed first if need be."""
-    model = qat.quantize_model(float_model(run, source), run.quantization, exceptions=dict(run.exceptions))
-    model.load_state_dict(load_file(execute(run, source) / "quantised.safetensors"))
+    execute(run, dataset)
+    model = qat.quantize_model(float_model(run, dataset), run.quantization, exceptions=dict(run.exceptions))
+    model.load_state_dict(load(kept(run, dataset)["quantised.safetensors"]))
     return model.eval()
 
 
-def integer_model(run, source):
+def integer_model(run, dataset):
     """The exported model of a quantised run, computed first if need be."""
-    return IntegerModel.load(execute(run, source) / "model.safetensors")
+    return IntegerModel.load(execute(run, dataset) / "model.safetensors")
 
 
-def _train_quantised(run, source):
+def _train_quantised(run, dataset, parents):
     """-> calibrated or QAT-trained model, seconds."""
-    training, validation, _ = split_batches(run.model, source)
-    model, method = float_model(run, source), run.method.removeprefix("ptq-") if run.qat_recipe is None else "mse"
+    training, validation, _ = split_batches(run.model, dataset)
+    own, *teachers = parents
+    method = run.method.removeprefix("ptq-") if run.qat_recipe is None else "mse"
     calibration = training.inputs[:: max(1, len(training) // CALIBRATION_WINDOWS)]
     began = time.perf_counter()
-    quantised = ptq.quantise(model, run.quantization, calibration, method, exceptions=dict(run.exceptions))
+    quantised = ptq.quantise(own, run.quantization, calibration, method, exceptions=dict(run.exceptions))
     if run.qat_recipe is None:
         return quantised, time.perf_counter() - began
-    teacher = train.forecast(model, training.inputs)
+    teacher = torch.stack([train.forecast(model, training.inputs) for model in teachers or [own]]).mean(0)
     _, seconds = train.fit(quantised, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
     return quantised, seconds
 
 
-def _quantised(run, dataset, source, scratch):
-    _, validation, test = split_batches(run.model, source)
-    windows = splits(run.model, source)[2]
-    quantised, seconds = _train_quantised(run, source)
-    save_file(quantised.state_dict(), scratch / "quantised.safetensors")
+def _quantised(run, dataset, parents):
+    _, validation, test = split_batches(run.model, dataset)
+    windows = splits(run.model, dataset)[2]
+    quantised, seconds = _train_quantised(run, dataset, parents)
     integers = qat.export(quantised)
-    integers.save(scratch / "model.safetensors")
     codes = qat.output_codes(quantised, test.inputs)
     step = float(quantised.head.quantizer.step().detach().double())
     zero_point = integers.tensors["head"].zero_point
@@ -302,4 +255,4 @@ def _quantised(run, dataset, source, scratch):
         "equal_outputs": float(np.mean(difference == 0)),
         "max_step_difference": int(difference.max()),
         "train_seconds": seconds,
-    }
+    }, {"quantised.safetensors": save(quantised.state_dict()), "model.safetensors": integers.to_bytes()}

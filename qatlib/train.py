@@ -66,8 +66,9 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     steps = config.epochs * math.ceil(len(train) / config.batch)
     adam, schedule = optimiser(model, config, steps=steps)
     buffers = dict(model.named_buffers())
+    weights = [group["params"][0].data for group in adam.param_groups]
     choices = [b for name, b in buffers.items() if name.endswith("running_error")]  # kept with the rest, but no mean of choices is taken
-    state = [p.data for p in model.parameters()] + [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
+    state = weights + [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
     average = [s.clone() for s in state]
     errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
     for _ in range(config.epochs):
@@ -93,7 +94,7 @@ def fit(model, train, validation, config, *, seed, teacher=None):
 
 def step(model, optimiser, inputs, targets):
     """One optimiser step; -> the loss."""
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad(set_to_none=False)
     loss = F.mse_loss(model(inputs), targets)
     loss.backward()
     optimiser.step()
@@ -104,12 +105,21 @@ def optimiser(model, config, *, steps):
     """AdamW, and its one-cycle schedule; weight decay on the matrices only: not on biases, norms, positions, quantiser steps."""
     decayed = [p for name, p in model.named_parameters() if name.endswith(".weight") and p.ndim == 2]
     others = [p for name, p in model.named_parameters() if not (name.endswith(".weight") and p.ndim == 2)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": [_joined(ps)], "weight_decay": decay} for ps, decay in ((decayed, config.weight_decay), (others, 0.0)) if ps]
     adam = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         adam, config.learning_rate, total_steps=max(steps, 10), pct_start=max(0.1, 2 / max(steps, 10))
     )
     return adam, schedule
+
+
+def _joined(parameters):
+    """Make parameters views of one vector, and their gradients of its gradient. -> the vector: one tensor to step in place of many"""
+    vector, sizes = torch.cat([p.detach().flatten() for p in parameters]), [p.numel() for p in parameters]
+    vector.grad = torch.zeros_like(vector)
+    for p, part, gradient in zip(parameters, vector.split(sizes), vector.grad.split(sizes), strict=True):
+        p.data, p.grad = part.view_as(p), gradient.view_as(p)
+    return vector
 
 
 def _exchange(a, b):

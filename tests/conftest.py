@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import data, models, ptq, qat, train
+from qatlib import data, models, paths, ptq, qat, train
 from qatlib.quantize import QuantConfig
 
 torch.set_num_threads(1)
@@ -17,6 +17,13 @@ SHAPES = {
     "decoder": dict(context=24, horizon=6, patch=8, label=10),
 }
 EIGHT_BITS = QuantConfig()
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """An empty build folder."""
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    return tmp_path / "build"
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def accuracy(small):
     grid = [r for r in small.all_runs() if r.model == small.default_model]
     grid = [r for r in grid if not r.quantization or (r.quantization.weight_bits == 4 and r.method in ("ptq-mse", "qat-asymmetric"))]
     for run in grid:
-        runs.execute(run, small.source)
+        runs.execute(run, small.dataset)
     return small.table(grid)
 
 
@@ -71,7 +71,7 @@ def test_the_one_step_model_is_in_the_full_grid_and_beside_no_error_of_another_h
     assert set(full.all_runs()) == {*beside, *full.one_step()} and shape not in {r.model for r in small.all_runs()}
     cells = {(r.quantization.weight_bits, r.seed) for r in full.one_step() if r.quantization}
     assert cells == {(w, seed) for w in (8, 4) for seed in range(5)}
-    assert {r.parent for r in full.one_step() if r.quantization} == {r for r in full.one_step() if r.method == "float"}
+    assert {p for r in full.one_step() for p in r.parents} == {r for r in full.one_step() if r.method == "float"}
 
 
 def test_the_engine_runs_models_of_the_full_grid(small):
@@ -92,7 +92,7 @@ def test_mixed_widths_reach_every_attention_of_the_decoder(small):
 
 
 def test_a_seed_pairs_a_quantised_run_with_its_float_run(small):
-    assert all(r.parent in small.floats() for r in [*small.ptq(), *small.qat()])
+    assert all(set(r.parents) <= set(small.floats()) for r in [*small.ptq(), *small.qat()])
 
 
 def test_the_default_model_is_small():
@@ -101,7 +101,7 @@ def test_the_default_model_is_small():
 
 
 def test_every_output_agrees_and_each_broken_rule_is_counted(small, run):
-    frame = agreement.differences(run, small.source)
+    frame = agreement.differences(run, small.dataset)
     sums = frame.groupby("arithmetic")["share"].sum()
     assert np.allclose(sums, 1) and set(sums.index) == set(agreement.BROKEN)
     as_trained = frame[frame["arithmetic"] == "as trained"]
@@ -114,7 +114,7 @@ def test_tensors_with_a_width_are_each_named_once(small):
     pairs = list(frames.tensors(small.default_model))
     assert len(set(pairs)) == len(pairs)
     assert {("source", "activations"), ("head", "weights"), ("encoder.0.attention.softmax", "activations")} <= set(pairs)
-    exported = runs.integer_model(small.one_tensor_low("head", "weights")[0], small.source)
+    exported = runs.integer_model(small.one_tensor_low("head", "weights")[0], small.dataset)
     bits = {o.path: o.attributes["weight_bits"] for o in exported.operations if o.kind == "linear"}
     assert bits.pop("head") == 4 and set(bits.values()) == {8}
 
@@ -149,7 +149,7 @@ def test_figures_carry_the_data_set_and_their_numbers(small, accuracy, run):
     baselines = accuracy[accuracy["method"].isin(("persistence", "seasonal", "ridge"))]
     series, errors = frames.series(small.dataset), frames.errors(accuracy, published=True)
     changes = frames.ptq_against_qat(ptq, qat, floats)
-    sizes, agree = frames.sizes(accuracy, default), agreement.differences(run, small.source)
+    sizes, agree = frames.sizes(accuracy, default), agreement.differences(run, small.dataset)
     costs = pd.DataFrame({"tensor": ["a", "a"], "kind": ["weights", "activations"], "change": [1.0, -0.5]})
     correlation, shown = frames.autocorrelation(small.dataset), frames.forecasts(small, run)
     figures = {
@@ -180,7 +180,7 @@ def test_the_note_of_a_fallback_stands_on_the_figure(small):
 def test_playlist_is_the_default_model_at_every_width_and_the_last_windows_in_order(small):
     for name, run in small.engine_runs().items():
         if name.startswith(small.default_model.name) and not run.exceptions:
-            runs.execute(run, small.source)
+            runs.execute(run, small.dataset)
     playlist = small.playlist(most=40)
     assert list(playlist.models) == ["W8A8", "W4A4", "W2A2"]
     assert playlist.title == "sensor, value"

@@ -8,9 +8,10 @@ import pytest
 
 from qatlib import engine, frames_engine, paths, published, zoo
 from qatlib.engine import CONFIGS, Cycles, schedule
-from qatlib.engine.rtl import BuildError, build
+from qatlib.engine.rtl import build
 from qatlib.experiment import Experiment
 from qatlib.frames_engine import Subject
+from qatlib.native import BuildError
 
 SMALL, LARGE = CONFIGS["xc7s15"], CONFIGS["kv260"]
 

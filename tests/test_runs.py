@@ -1,22 +1,16 @@
 """The run cache: what is computed once, what makes a run another one, and what a kill leaves behind."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from qatlib import baselines, data, models, paths, qat, runs
+from qatlib import baselines, data, models, paths, qat, runs, scale_out
 from qatlib.quantize import QuantConfig
-from qatlib.runs import DataSource, Run
+from qatlib.runs import Run
 from qatlib.train import TrainConfig
 
 MODEL = models.ModelConfig("patch", context=24, horizon=4, patch=8, d_model=4, heads=2, dropout=0.0)
@@ -33,27 +27,13 @@ GRID = [
 ]
 
 
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    """An empty build folder, for this process and for its workers."""
-    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
-    monkeypatch.setenv("QATLIB_BUILD", str(tmp_path / "build"))
-    return tmp_path / "build"
-
-
-@pytest.fixture
-def source(sensor_csv):
-    return DataSource(str(sensor_csv), "value")
-
-
 @pytest.fixture(scope="module")
-def collected(sensor_csv, tmp_path_factory):
+def collected(dataset, tmp_path_factory):
     """(table of the grid, the build folder it left)"""
     build = tmp_path_factory.mktemp("collected")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "BUILD", build)
-        patch.setenv("QATLIB_BUILD", str(build))
-        table = runs.collect(GRID, DataSource(str(sensor_csv), "value"), workers=1, name="grid")
+        table = scale_out.collect(GRID, dataset, name="grid")
     return table, build
 
 
@@ -82,7 +62,7 @@ def test_a_row_for_each_run_in_order(collected):
     assert table.loc[[1, 2, 4, 5, 6], ["weight_bits", "mse_integer", "equal_outputs"]].isna().all(axis=None)
 
 
-def test_what_a_row_says(collected, source, dataset):
+def test_what_a_row_says(collected, dataset):
     table = collected[0]
     assert (table[["mse", "mae", "mse_validation"]] > 0).all(axis=None)
     windows = dataset.windows("test", 24, 4)
@@ -95,10 +75,10 @@ def test_what_a_row_says(collected, source, dataset):
     assert (quantised["size_bytes"] < 4 * n_params).all() and (table.loc[[0, 2, 3, 6], "train_seconds"] > 0).all()
 
 
-def test_the_integers_of_a_row(filled, source, dataset):
+def test_the_integers_of_a_row(filled, dataset):
     """Errors of a row are those of its stored integer model, and its stored quantised model gives the same outputs."""
     run = GRID[0]
-    model, integers = runs.quantised_model(run, source), runs.integer_model(run, source)
+    model, integers = runs.quantised_model(run, dataset), runs.integer_model(run, dataset)
     windows = dataset.windows("test", 24, 4)
     forecast = dataset.standardise(integers.forward(windows.counts) * dataset.resolution)
     row = runs.row(run, dataset)
@@ -108,31 +88,30 @@ def test_the_integers_of_a_row(filled, source, dataset):
     np.testing.assert_array_equal(qat.output_codes(model, differences), codes)
 
 
-def test_the_float_parent_is_shared(filled, source):
+def test_the_float_parent_is_shared(filled, dataset):
     """The float run of seed 0 was computed once, and is what the quantised run started from."""
     assert len(finished(filled)) == len(set(GRID)) == 7
-    dataset = source.load()
     stored = load_file(runs.folder(GRID[6], dataset) / "float.safetensors")
-    model = runs.float_model(GRID[0], source)
-    assert GRID[0].parent == GRID[6] and all((stored[name] == value).all() for name, value in model.state_dict().items())
+    model = runs.float_model(GRID[0], dataset)
+    assert GRID[0].parents == [GRID[6]] and all((stored[name] == value).all() for name, value in model.state_dict().items())
 
 
 # -- the cache
 
 
-def test_a_finished_run_is_read_not_computed(filled, source, monkeypatch):
+def test_a_finished_run_is_read_not_computed(filled, dataset, monkeypatch):
     """Collected again, nothing is started, and what the stored row says is what the table says."""
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
-    path = runs.folder(GRID[4], source.load()) / "row.json"
+    monkeypatch.setattr(scale_out, "_compute", None)
+    path = runs.folder(GRID[4], dataset) / "row.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "mse": 123.0}))
-    table = runs.collect(GRID, source)
+    table = scale_out.collect(GRID, dataset)
     assert table.loc[4, "mse"] == 123.0 and table.loc[1, "mse"] != 123.0
 
 
-def test_finished_children_need_no_parent(filled, source, monkeypatch):
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", None)
-    shutil.rmtree(runs.folder(GRID[6], source.load()))
-    assert len(runs.collect(GRID[:1], source)) == 1
+def test_finished_children_need_no_parent(filled, dataset, monkeypatch):
+    monkeypatch.setattr(scale_out, "_compute", None)
+    shutil.rmtree(runs.folder(GRID[6], dataset))
+    assert len(scale_out.collect(GRID[:1], dataset)) == 1
 
 
 CHANGES = [
@@ -194,108 +173,47 @@ def test_source_code_is_part_of_the_key(dataset, monkeypatch):
 # -- what goes wrong
 
 
-def test_the_error_of_a_failing_run_reaches_the_caller(build, source):
+def test_the_error_of_a_failing_run_reaches_the_caller(build, dataset):
     """Runs that were finished before it are kept."""
     bad = Run(MODEL, "ptq-nonsense", 0, FLOAT, QuantConfig())
     with pytest.raises(ValueError, match="unknown PTQ method 'nonsense'"):
-        runs.collect([bad], source, workers=1)
-    assert list(finished(build)) == [runs.folder(bad.parent, source.load()).name]
+        scale_out.collect([bad], dataset)
+    assert list(finished(build)) == [runs.folder(bad.parents[0], dataset).name]
     assert len(list((build / "runs").iterdir())) == 1
 
 
-def test_a_run_that_fails_leaves_nothing(build, source, monkeypatch):
+def test_a_run_that_fails_leaves_nothing(build, dataset, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(baselines, "persistence", fail)
     with pytest.raises(RuntimeError, match="no luck"):
-        runs.execute(GRID[1], source)
-    assert list((build / "runs").iterdir()) == []
+        runs.execute(GRID[1], dataset)
+    assert not (build / "runs").exists()
     monkeypatch.undo()
 
 
-def test_what_a_kill_left_half_written_is_not_taken(build, source, dataset):
+def test_what_a_kill_left_half_written_is_not_taken(build, dataset):
     """A scratch folder with a whole row in it is still no finished run."""
     target = runs.folder(GRID[1], dataset)
     scratch = target.with_name(f".{target.name}.x1y2z3")
     scratch.mkdir(parents=True)
     (scratch / "row.json").write_text('{"mse": 123.0}')
     assert runs.row(GRID[1], dataset) is None
-    runs.execute(GRID[1], source)
+    runs.execute(GRID[1], dataset)
     assert runs.row(GRID[1], dataset)["mse"] != 123.0
 
 
-def test_two_processes_may_finish_the_same_run(build, source, dataset, monkeypatch):
+def test_two_processes_may_finish_the_same_run(build, dataset, monkeypatch):
     """Another process finishes first: its result stands, and ours is no error."""
     real, calls = baselines.persistence, []
 
     def persistence(*arguments):
         calls.append(1)
         if len(calls) == 1:
-            runs.execute(GRID[1], source)  # as the other process would
+            runs.execute(GRID[1], dataset)  # as the other process would
         return real(*arguments)
 
     monkeypatch.setattr(baselines, "persistence", persistence)
-    runs.execute(GRID[1], source)
+    runs.execute(GRID[1], dataset)
     assert runs.row(GRID[1], dataset)["mse"] > 0 and len(list((build / "runs").iterdir())) == 1
-
-
-LONG_GRID = [Run(MODEL, "float", seed, replace(FLOAT, epochs=12, batch=16)) for seed in range(4)]
-
-
-@pytest.fixture
-def grid_process(build, sensor_csv, tmp_path):
-    """A process in the middle of LONG_GRID: some runs finished, one in progress."""
-    script = tmp_path / "grid.py"
-    script.write_text(
-        textwrap.dedent(f"""
-            import sys
-            sys.path[:0] = [{str(paths.ROOT)!r}, {os.path.dirname(__file__)!r}]
-            from test_runs import LONG_GRID
-            from qatlib import runs
-            if __name__ == "__main__":
-                runs.collect(LONG_GRID, runs.DataSource({str(sensor_csv)!r}, "value"), workers=1)
-        """)
-    )
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (finished(build) and list((build / "runs").glob(".*"))):
-        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.01)
-    yield process
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-
-
-def test_resume_after_a_kill(build, source, dataset, grid_process):
-    """SIGKILL in mid-grid: finished runs are kept as they are, none half-written is taken, the rest completes."""
-    os.killpg(grid_process.pid, signal.SIGKILL)
-    assert grid_process.wait() == -signal.SIGKILL
-    kept = finished(build)
-    assert 0 < len(kept) < len(LONG_GRID)
-    assert all((build / "runs" / key / "float.safetensors").exists() for key in kept)
-    table = runs.collect(LONG_GRID, source, workers=1)
-    after = finished(build)
-    assert after.items() >= kept.items() and after.keys() == {runs.folder(run, dataset).name for run in LONG_GRID}
-    assert table["seed"].tolist() == [0, 1, 2, 3] and table["mse"].notna().all()
-    seconds = table["train_seconds"].tolist()  # differ from one computation to the next: those kept were not computed again
-    assert all(json.loads(kept[runs.folder(run, dataset).name])["train_seconds"] == s
-               for run, s in zip(LONG_GRID, seconds, strict=True) if runs.folder(run, dataset).name in kept)  # fmt: skip
-
-
-def test_workers_end_with_the_process_that_started_them(grid_process):
-    """SIGKILL to that process alone: no worker goes on computing, or waits for ever and keeps a pipe open."""
-    os.kill(grid_process.pid, signal.SIGKILL)
-    grid_process.wait()
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(grid_process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("workers outlive a killed parent")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from qatlib.engine import isa, rtl, synthesis
+from qatlib.native import BuildError
 
 TINY = """module engine #(parameter int WIDTH = 4) (input wire aclk, input wire [WIDTH-1:0] i, output logic [WIDTH-1:0] o);
   always_ff @(posedge aclk) o <= o + i;
@@ -47,5 +48,5 @@ def test_parameters_reach_the_design_and_the_result_is_kept(tiny, monkeypatch):
 def test_an_error_in_a_source_is_named(tiny):
     texts, config = tiny
     texts["engine.sv"] = TINY.replace("endmodule", "endmodul")
-    with pytest.raises(rtl.BuildError, match=r"Yosys: .*engine.sv.*syntax error"):
+    with pytest.raises(BuildError, match=r"Yosys: .*engine.sv.*syntax error"):
         synthesis.synthesise(config)

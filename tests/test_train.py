@@ -121,10 +121,14 @@ def test_weight_decay_is_for_matrices_alone(float_model, quantised):
 
 
 def test_the_optimiser_reaches_every_parameter(float_model):
-    model = float_model("decoder")
+    model = copy.deepcopy(float_model("decoder"))
     adam, _ = train.optimiser(model, TrainConfig(), steps=100)
-    held = {id(p) for group in adam.param_groups for p in group["params"]}
-    assert held == {id(p) for p in model.parameters()}
+    before = [p.detach().clone() for p in model.parameters()]
+    for group in adam.param_groups:
+        for vector in group["params"]:
+            vector.grad.fill_(1.0)
+    adam.step()
+    assert not any(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
 # -- the adaptive scheme

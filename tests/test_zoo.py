@@ -69,7 +69,7 @@ def test_filling(sensor_csv, tmp_path, monkeypatch):
     small = Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
     named = {n: r for n, r in small.engine_runs().items() if n in ("patch-c48-d16-w2a2", "patch-c48-d16-mixed")}
     for run in named.values():
-        runs.execute(run, small.source)
+        runs.execute(run, small.dataset)
     table = fill_zoo.fill(small, named)
     assert table["name"].tolist() == list(named) and sorted(named) == zoo.names("sensor")
     assert table[["weight_bits", "activation_bits"]].to_numpy().tolist() == [[2, 2], ["mixed", "mixed"]]
@@ -78,4 +78,4 @@ def test_filling(sensor_csv, tmp_path, monkeypatch):
     windows = small.windows("test")
     assert np.array_equal(counts, windows.counts[-fill_zoo.WINDOWS :]) and truth.shape == (len(counts), 6)
     for name, run in named.items():
-        assert np.array_equal(zoo.load("sensor", name).forward(counts), runs.integer_model(run, small.source).forward(counts))
+        assert np.array_equal(zoo.load("sensor", name).forward(counts), runs.integer_model(run, small.dataset).forward(counts))

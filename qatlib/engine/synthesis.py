@@ -14,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from qatlib.engine import isa, rtl
+from qatlib.native import BuildError, run
 
 # LUTs that a cell takes in a slice. An inverter that is left sits in front of a carry chain, where only a LUT can be.
 LUTS = {"INV": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4}
@@ -74,8 +75,8 @@ def count(cells):
 def _python(module, program, *arguments, **options):
     """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it fails."""
     if util.find_spec(module) is None:
-        raise rtl.BuildError(f"{module} is missing: pip install {module.replace('_', '-')}")
-    return rtl.run([sys.executable, "-c", program, *map(str, arguments)], **options)
+        raise BuildError(f"{module} is missing: pip install {module.replace('_', '-')}")
+    return run([sys.executable, "-c", program, *map(str, arguments)], **options)
 
 
 def yosys(commands, folder):
@@ -83,9 +84,9 @@ def yosys(commands, folder):
     program = "import sys\nfrom pyosys import libyosys as y\ndesign = y.Design()\nfor line in sys.stdin: y.run_pass(line.strip(), design)"
     try:
         _python("pyosys", program, cwd=folder, input="\n".join(commands))
-    except rtl.BuildError as error:
+    except BuildError as error:
         found = re.search(r"^.*\bERROR: ?(.*\n?.*)", str(error), re.MULTILINE)
-        raise rtl.BuildError(f"Yosys: {found[0].strip()}" if found else str(error)) from None
+        raise BuildError(f"Yosys: {found[0].strip()}" if found else str(error)) from None
 
 
 def _read(texts, parameters, top):

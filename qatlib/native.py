@@ -1,0 +1,58 @@
+"""The machine's C++ compiler, and shared libraries made with it, cached by content."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from qatlib import paths
+
+BUILD_TIMEOUT = 2400  # seconds; synthesis of the largest configuration takes minutes, many on a busy machine
+
+
+class BuildError(RuntimeError):
+    """A tool that is missing, or that failed; the message holds the end of what it said."""
+
+
+def run(command, **options):
+    """A tool, with a timeout. BuildError with the end of its output where it fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_TIMEOUT, **options)
+    except FileNotFoundError:
+        raise BuildError(f"{command[0]} is missing") from None
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{Path(command[0]).name} took more than {BUILD_TIMEOUT} s") from None
+    if done.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def compiler():
+    """The C++ compiler as a command: $CXX, clang++, g++, or the one in PyPI's ziglang. BuildError where there is none."""
+    if os.environ.get("CXX"):
+        return os.environ["CXX"].split()
+    found = next((c for c in ("clang++", "g++") if shutil.which(c)), None)
+    if found:
+        return [found]
+    if subprocess.run([sys.executable, "-c", "import ziglang"], capture_output=True, timeout=60).returncode == 0:
+        return [sys.executable, "-m", "ziglang", "c++"]
+    raise BuildError("no C++ compiler: install g++ or clang++, or pip install ziglang")
+
+
+def library(source, *options):
+    """The shared library of one C++ file for this machine's processor, built where it is not yet there."""
+    command = [*compiler(), *options, "-shared", "-fPIC", str(source)]
+    machine = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].partition("flags")[2]  # -march=native: not another machine's library
+    key = hashlib.sha256(repr((command, source.read_text(), machine)).encode()).hexdigest()[:16]
+    path = paths.BUILD / "native" / f"{source.stem}-{key}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
+            scratch = Path(folder) / path.name
+            run([*command, "-o", str(scratch)])
+            scratch.replace(path)
+    return ctypes.CDLL(str(path))

@@ -1,0 +1,111 @@
+"""Runs computed side by side: on this machine's cores, or on the Dask cluster that SCHEDULER names (tcp://host:port, or tls://).
+
+Nothing but qatlib and torch need be on the workers: data and parents travel with the tasks, results come back and are kept here. A task
+whose worker dies is given to another one; its result is kept under the run's key, so none is lost and none counts twice.
+Dask runs pickled code: use it in trusted networks, or with TLS (`distributed.comm.tls` in Dask's configuration).
+"""
+
+import atexit
+import logging
+import os
+import sys
+from functools import lru_cache
+
+import pandas as pd
+from tqdm import tqdm
+
+from qatlib import runs
+
+VARIABLE = "SCHEDULER"  # environment: the address of a Dask scheduler
+WORKERS_TIMEOUT = 60  # seconds for a first worker to come
+RUN_TIMEOUT = 3600  # seconds without any run finished after which the cluster is given up
+
+
+def workers():
+    """How many processes the local cluster has."""
+    return len(os.sched_getaffinity(0))
+
+
+@lru_cache
+def client(address):
+    """The connection to a scheduler, made once; '': to a cluster of this machine's cores, which ends with this process."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if address:
+        try:
+            return Client(address, timeout=WORKERS_TIMEOUT, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ConnectionError(f"{VARIABLE}={address}: no scheduler answers there ({error})") from None
+    dask.config.set({"distributed.worker.daemon": True, "distributed.admin.log-format": "%(message)s"})
+    cluster = LocalCluster(n_workers=workers(), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL, memory_limit=0)
+    connected = Client(cluster, set_as_default=False)
+    atexit.register(lambda: (connected.close(timeout=5), cluster.close(timeout=5)))
+    return connected
+
+
+def collect(grid, dataset, *, name=""):
+    """Table of the runs, one row each in their order; computes what is missing, and shows how far it is."""
+    grid = list(grid)
+    missing = [run for run in dict.fromkeys(grid) if runs.row(run, dataset) is None]
+    if missing:
+        _compute(missing, dataset, name)
+    return pd.DataFrame([runs.row(run, dataset) for run in grid], columns=runs.COLUMNS)
+
+
+def _compute(missing, dataset, name):
+    """Compute and keep runs and their parents. An error of a run is raised here, with what was finished before it kept."""
+    from distributed import wait
+
+    address = os.environ.get(VARIABLE, "")
+    cluster = client(address)
+    try:
+        cluster.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
+    except TimeoutError:
+        raise ConnectionError(f"{VARIABLE}={address}: the scheduler has no worker; start one with `dask worker {address}`") from None
+    submitted = _submit(cluster, missing, dataset)
+    waiting = {future: run for run, future in submitted.items() if runs.row(run, dataset) is None}
+    with cluster.as_current(), tqdm(total=len(waiting), desc=name, unit="run", file=sys.stdout, mininterval=1, dynamic_ncols=True) as bar:
+        try:
+            while waiting:
+                for future in wait(list(waiting), timeout=RUN_TIMEOUT, return_when="FIRST_COMPLETED").done:
+                    run = waiting.pop(future)
+                    runs.keep(run, dataset, future.result())
+                    bar.set_postfix_str(run.label, refresh=False)
+                    bar.update()
+        except BaseException:
+            cluster.cancel(list(submitted.values()))
+            raise
+
+
+def _submit(cluster, missing, dataset):
+    """-> {run: future of its files}, for all that is missing and for its parents.
+
+    Data and kept files are tasks of their own, so that they are there again after the worker that held them has died.
+    """
+    shared = cluster.submit(_same, dataset, key=f"data-{dataset.fingerprint}")
+    submitted = {}
+
+    def submit(run):
+        if run not in submitted:
+            key, files = run.key(dataset), runs.kept(run, dataset)
+            if files:
+                submitted[run] = cluster.submit(_same, files, key=f"kept-{key}")
+            else:
+                parents = [submit(parent) for parent in run.parents]
+                submitted[run] = cluster.submit(_carry_out, run, key, shared, parents, key=f"run-{key}", priority=runs.cost(run))
+        return submitted[run]
+
+    for run in missing:
+        submit(run)
+    return submitted
+
+
+def _same(value):
+    return value
+
+
+def _carry_out(run, key, dataset, parents):
+    if run.key(dataset) != key:
+        raise RuntimeError("a worker has another version of qatlib or torch than this process: install the same on both")
+    return runs.compute(run, dataset, parents)

@@ -1,0 +1,141 @@
+"""Grids on several processes: what a kill leaves, of this process or of a worker, and what a cluster must say."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+from distributed import LocalCluster
+from test_runs import FLOAT, GRID, MODEL
+
+from qatlib import paths, runs, scale_out
+from qatlib.quantize import QuantConfig
+from qatlib.runs import Run
+
+LONG = replace(FLOAT, epochs=12, batch=16)
+LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(5)]
+LONG_GRID += [Run(MODEL, "qat-symmetric", seed, LONG, QuantConfig(4, 4), LONG, teachers=(0, 1)) for seed in range(2)]
+
+
+def finished(folder):
+    """{key: its row}, of all that counts as finished."""
+    return {path.parent.name: path.read_bytes() for path in (folder / "runs").glob("[!.]*/row.json")}
+
+
+def wait_until(condition, *, seconds=60, alive=lambda: True):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert alive() and time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def grid_process(build, sensor_csv, tmp_path):
+    """A process in the middle of LONG_GRID."""
+    script = tmp_path / "grid.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            import sys
+            sys.path[:0] = [{str(paths.ROOT)!r}, {os.path.dirname(__file__)!r}]
+            from test_scale_out import LONG_GRID
+            from qatlib import data, scale_out
+            if __name__ == "__main__":
+                scale_out.collect(LONG_GRID, data.load({str(sensor_csv)!r}, target="value"))
+        """)
+    )
+    environment = {**os.environ, "QATLIB_BUILD": str(build)}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True, env=environment)
+    wait_until(lambda: finished(build), alive=lambda: process.poll() is None)
+    yield process
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def assert_complete(table, folder, dataset):
+    """Every run once, none more."""
+    assert finished(folder).keys() == {runs.folder(run, dataset).name for run in LONG_GRID}
+    assert len(list((folder / "runs").iterdir())) == len(LONG_GRID)
+    assert table["seed"].tolist() == [run.seed for run in LONG_GRID] and table["mse"].notna().all()
+    assert (table["equal_outputs"].dropna() == 1).all()
+
+
+def test_resume_after_a_kill(build, dataset, grid_process):
+    """SIGKILL in mid-grid: finished runs are kept as they are, none half-written is taken, the rest completes."""
+    os.killpg(grid_process.pid, signal.SIGKILL)
+    assert grid_process.wait() == -signal.SIGKILL
+    kept = finished(build)
+    assert 0 < len(kept) < len(LONG_GRID)
+    table = scale_out.collect(LONG_GRID, dataset)
+    assert_complete(table, build, dataset)
+    assert finished(build).items() >= kept.items()  # their seconds would differ, had they been computed again
+
+
+def test_workers_end_with_the_process_that_started_them(grid_process):
+    """SIGKILL to that process alone: no worker goes on computing, or waits for ever and keeps a pipe open."""
+    os.kill(grid_process.pid, signal.SIGKILL)
+    grid_process.wait()
+
+    def gone():
+        try:
+            os.killpg(grid_process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(gone, seconds=15)
+
+
+def test_a_killed_worker_loses_nothing(build, dataset, monkeypatch):
+    """Three worker processes behind an address, one killed while it computes: every run is there, and once."""
+    with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster:
+        monkeypatch.setenv(scale_out.VARIABLE, cluster.scheduler_address)
+        real, killed = runs.keep, []
+
+        def keep(run, *arguments):
+            if not killed:
+                busy = [w for w in cluster.scheduler.workers.values() if w.processing]
+                killed.append(cluster.workers[busy[0].name].pid)
+                os.kill(killed[0], signal.SIGKILL)
+            return real(run, *arguments)
+
+        monkeypatch.setattr(runs, "keep", keep)
+        table = scale_out.collect(LONG_GRID, dataset)
+        assert killed
+        assert_complete(table, build, dataset)
+        monkeypatch.setattr(runs, "keep", real)
+        rows = finished(build)
+        assert scale_out.collect(LONG_GRID, dataset).equals(table) and finished(build) == rows
+        scale_out.client(cluster.scheduler_address).close(timeout=5)
+
+
+def test_a_worker_with_other_sources_is_refused(build, dataset, monkeypatch):
+    """The key says what the result depends on; a worker that would give the run another key has other code."""
+    monkeypatch.setattr(runs.Run, "key", lambda run, data: "of other sources")
+    with pytest.raises(RuntimeError, match="another version of qatlib or torch"):
+        scale_out.collect(GRID[1:2], dataset)
+
+
+def test_a_scheduler_that_is_not_there(build, dataset, monkeypatch):
+    monkeypatch.setattr(scale_out, "WORKERS_TIMEOUT", 1)
+    for address in ("tcp://127.0.0.1:9", "no address"):
+        monkeypatch.setenv(scale_out.VARIABLE, address)
+        with pytest.raises(ConnectionError, match=f"SCHEDULER={address}: no scheduler answers"):
+            scale_out.collect(GRID[1:2], dataset)
+
+
+def test_a_scheduler_without_workers(build, dataset, monkeypatch):
+    monkeypatch.setattr(scale_out, "WORKERS_TIMEOUT", 1)
+    with LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster:
+        monkeypatch.setenv(scale_out.VARIABLE, cluster.scheduler_address)
+        with pytest.raises(ConnectionError, match="no worker; start one with `dask worker tcp://"):
+            scale_out.collect(GRID[1:2], dataset)
+        scale_out.client(cluster.scheduler_address).close(timeout=5)
