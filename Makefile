@@ -10,13 +10,16 @@ HORIZON =
 WINDOWS =
 MODELS =
 BOARD = pynq-z2
-export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS
+SCHEDULER =
+STORAGE =
+export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
 
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
+make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
 make verify    every committed model through the simulated engine, every window, and random models: tables/engine.csv (25 minutes)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
@@ -31,6 +34,8 @@ Variables of make figures, as in `make figures PROFILE=quick`:
   CLEAN=1          repair the CSV first, and report what was changed
   CONTEXT=336      samples the model looks at
   HORIZON=24       samples it forecasts
+  SCHEDULER=       tcp://host:port of a Dask scheduler whose workers compute the runs; empty: this machine's cores
+  STORAGE=         URL of a database for the searches, as in postgresql://user@host/name; empty: a journal file under build/
 Variables of make verify:
   WINDOWS=         test windows of each model; all of them where it is empty
   MODELS=300       random models on each configuration
@@ -41,13 +46,13 @@ Variable of every target:
 endef
 
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD,$(GIVEN))
+UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lab bench verify synth board overlay test-board clean FORCE
+.PHONY: help figures test lab bench bench-peers verify synth board overlay test-board clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -57,6 +62,7 @@ EXECUTED := $(NOTEBOOKS:notebooks/%=build/notebooks/%)
 
 # The name holds what .venv was made from, and where: another lock or another folder, another .venv.
 VENV := .venv/made-from-$(shell { cat requirements.lock pyproject.toml; pwd; } | cksum | tr ' ' -)
+PEERS := .venv-peers/made-from-$(shell { cat requirements-peers.lock pyproject.toml; pwd; } | cksum | tr ' ' -)
 
 help:
 	$(info $(HELP))@:
@@ -69,7 +75,7 @@ build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock $(wildcard qatlib/*
 	@.venv/bin/python -m qatlib.pipeline $< $(basename $(notdir $(filter build/notebooks/%,$^)))
 
 # They start from the float models of notebook 02.
-$(filter build/notebooks/03% build/notebooks/04% build/notebooks/05%,$(EXECUTED)): $(filter build/notebooks/02%,$(EXECUTED))
+$(filter build/notebooks/03% build/notebooks/04% build/notebooks/05% build/notebooks/08%,$(EXECUTED)): $(filter build/notebooks/02%,$(EXECUTED))
 # and these from the quantised ones of 04
 $(filter build/notebooks/06% build/notebooks/07%,$(EXECUTED)): $(filter build/notebooks/04%,$(EXECUTED))
 
@@ -81,6 +87,9 @@ lab: | $(VENV)
 
 bench: | $(VENV)
 	.venv/bin/python -m qatlib.bench
+
+bench-peers: | $(PEERS)
+	.venv-peers/bin/python -m qatlib.bench_peers
 
 verify: | $(VENV)
 	.venv/bin/python -m qatlib.verify
@@ -102,13 +111,21 @@ clean:
 	rm -rf build .pytest_cache .ruff_cache
 	find qatlib tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV):
+# An environment in the folder $(1), from the lock $(2)
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo >&2 \
 	"$(PYTHON) is not Python 3.11 or 3.12, which the pinned packages need (pynq has none newer). Install one and give it: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo >&2 \
 	"$(PYTHON) cannot make virtual environments. Install its venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
-	.venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	rm -rf $(1)
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --disable-pip-version-check -r $(2)
+	$(1)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+endef
+
+$(VENV):
+	$(call environment,.venv,requirements.lock)
+
+$(PEERS):
+	$(call environment,.venv-peers,requirements-peers.lock)

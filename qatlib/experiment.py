@@ -53,9 +53,19 @@ class Experiment:
     def __post_init__(self):
         if self.profile not in ("quick", "full"):
             raise ValueError(f"unknown profile {self.profile!r}; choose quick or full")
+        self.record()
+
+    def record(self):
+        """Leave for `pipeline` which data and seeds this notebook is about."""
         facts = {"data": self.dataset.name, "sha256": self.dataset.sha256, "seeds": list(self.seeds)}
         paths.BUILD.mkdir(parents=True, exist_ok=True)
         (paths.BUILD / "facts.json").write_text(json.dumps(facts))
+
+    def on(self, name):
+        """The same on another known data set; what the notebook is about stays."""
+        other = replace(self, data=name, target="", clean=False)
+        self.record()
+        return other
 
     @property
     def full(self):
@@ -95,12 +105,12 @@ class Experiment:
         ridges = [Run(models.patch_config(c, self.horizon), "ridge") for c in contexts]
         return [Run(self.default_model, "persistence"), Run(self.default_model, "seasonal"), *ridges]
 
+    def float_run(self, seed, model=None):
+        model = model or self.default_model
+        return Run(model, "float", seed, RECIPES[model.family][0])
+
     def floats(self, *model_configs):
-        return [
-            Run(m, "float", seed, RECIPES[m.family][0])
-            for m in model_configs or (self.default_model, *self.other_models)
-            for seed in self.seeds
-        ]
+        return [self.float_run(seed, m) for m in model_configs or (self.default_model, *self.other_models) for seed in self.seeds]
 
     def ptq(self):
         """Default model x methods x granularities x widths x seeds; residual stream and edges at 8 bit."""

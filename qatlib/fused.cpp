@@ -20,10 +20,8 @@ struct Range {
     }
 };
 
-// floor(v + 0.5), clamped; by way of int32, which vectorises everywhere
-inline float rounded(float v, Range range) {
-    return std::min(std::max(std::floor(v + 0.5f), range.low), range.high);
-}
+// floor(v + 0.5), clamped
+inline float rounded(float v, Range range) { return std::min(std::max(std::floor(v + 0.5f), range.low), range.high); }
 
 inline bool inside(float v, Range range) { return v > range.low - 0.5f && v < range.high + 0.5f; }
 
@@ -40,7 +38,9 @@ void addition(float& a1, float& a2, float& shift) {
     std::frexp(std::max(std::fabs(a1), std::fabs(a2)), &larger);
     std::frexp(std::fabs(shift), &offset);
     int n = std::min(std::max(std::min(16 - larger, 29 - offset), 1), 30);
-    auto kept = [n](float a, float limit) { return std::ldexp(std::min(std::max(std::floor(std::ldexp(a, n) + 0.5f), -limit), limit), -n); };
+    auto kept = [n](float a, float limit) {
+        return std::ldexp(std::min(std::max(std::floor(std::ldexp(a, n) + 0.5f), -limit), limit), -n);
+    };
     a1 = kept(a1, 65535), a2 = kept(a2, 65535), shift = kept(shift, 1073741823);
 }
 
@@ -49,8 +49,9 @@ void addition(float& a1, float& a2, float& shift) {
 extern "C" {
 
 // codes = clamp(round(acc * m)), m: rounded acc_step / step, of which `steps` = 1 or `channels`; m is kept for the way back
-void requantise(const float* __restrict acc, const float* __restrict acc_step, long steps, const float* __restrict step, const float* __restrict zero, float low, float high,
-                float* __restrict codes, float* __restrict m, long rows, long channels) {
+void requantise(const float* __restrict acc, const float* __restrict acc_step, long steps, const float* __restrict step,
+                const float* __restrict zero, float low, float high, float* __restrict codes, float* __restrict m, long rows,
+                long channels) {
     Range range(zero, low, high);
     for (long c = 0; c < channels; c++) m[c] = steps == 1 && c ? m[0] : multiplier(acc_step[c] / *step);
     for (long r = 0; r < rows; r++, acc += channels, codes += channels)
@@ -58,9 +59,10 @@ void requantise(const float* __restrict acc, const float* __restrict acc_step, l
 }
 
 // gradients of acc, acc_step (`steps`), step, zero (where given), and per channel the sum of acc's: that of a bias
-void requantise_back(const float* __restrict g, const float* __restrict acc, const float* __restrict m, const float* __restrict acc_step, long steps, const float* __restrict step,
-                     const float* __restrict zero, float low, float high, float* __restrict g_acc, float* __restrict g_acc_step, float* __restrict g_step, float* __restrict g_zero,
-                     float* __restrict g_bias, long rows, long channels) {
+void requantise_back(const float* __restrict g, const float* __restrict acc, const float* __restrict m, const float* __restrict acc_step,
+                     long steps, const float* __restrict step, const float* __restrict zero, float low, float high, float* __restrict g_acc,
+                     float* __restrict g_acc_step, float* __restrict g_step, float* __restrict g_zero, float* __restrict g_bias, long rows,
+                     long channels) {
     Range range(zero, low, high);
     std::vector<float> of_m(channels), edge(channels);
     std::fill(g_bias, g_bias + channels, 0.0f);
@@ -85,8 +87,9 @@ void requantise_back(const float* __restrict g, const float* __restrict acc, con
 
 // A linear layer's whole weights and biases and its accumulator's step, per output; log_step: `steps` = 1 or `outputs`.
 // The weight's step stays above |bias| / (x_step * room), at which bias and accumulator fit.
-void weights(const float* __restrict weight, const float* __restrict bias, const float* __restrict log_step, long steps, const float* __restrict x_step, float room, float low,
-             float high, float* __restrict codes, float* __restrict bias_codes, float* __restrict acc_step, float* __restrict step, long outputs, long inputs) {
+void weights(const float* __restrict weight, const float* __restrict bias, const float* __restrict log_step, long steps,
+             const float* __restrict x_step, float room, float low, float high, float* __restrict codes, float* __restrict bias_codes,
+             float* __restrict acc_step, float* __restrict step, long outputs, long inputs) {
     Range range(nullptr, low, high);
     for (long o = 0; o < outputs; o++, weight += inputs, codes += inputs) {
         step[o] = std::max(std::exp(log_step[steps == 1 ? 0 : o]), std::fabs(bias[o]) / (*x_step * room));
@@ -96,8 +99,9 @@ void weights(const float* __restrict weight, const float* __restrict bias, const
     }
 }
 
-void weights_back(const float* __restrict g_codes, const float* __restrict g_bias_codes, const float* __restrict g_acc_step, const float* __restrict weight, const float* __restrict bias,
-                  const float* __restrict log_step, long steps, const float* __restrict x_step, const float* __restrict step, float low, float high, float* __restrict g_weight,
+void weights_back(const float* __restrict g_codes, const float* __restrict g_bias_codes, const float* __restrict g_acc_step,
+                  const float* __restrict weight, const float* __restrict bias, const float* __restrict log_step, long steps,
+                  const float* __restrict x_step, const float* __restrict step, float low, float high, float* __restrict g_weight,
                   float* __restrict g_bias, float* __restrict g_log_step, float* __restrict g_x_step, long outputs, long inputs) {
     Range range(nullptr, low, high);
     double of_x_step = 0;
@@ -119,8 +123,8 @@ void weights_back(const float* __restrict g_codes, const float* __restrict g_bia
 
 // codes = clamp(round(a1 * x + shift + a2 * y)); exact: gain * x_step / step, gain * y_step / step, offset / step, per channel.
 // y has `y_rows` rows, which repeat; factors: 3 x channels, kept for the way back.
-void add(const float* __restrict x, const float* __restrict y, const float* __restrict exact, const float* __restrict zero, float low, float high, float* __restrict codes, float* __restrict factors,
-         long rows, long y_rows, long channels) {
+void add(const float* __restrict x, const float* __restrict y, const float* __restrict exact, const float* __restrict zero, float low,
+         float high, float* __restrict codes, float* __restrict factors, long rows, long y_rows, long channels) {
     Range range(zero, low, high);
     float *a1 = factors, *a2 = factors + channels, *shift = a2 + channels;
     std::copy(exact, exact + 3 * channels, factors);
@@ -132,8 +136,9 @@ void add(const float* __restrict x, const float* __restrict y, const float* __re
 }
 
 // gradients of x, y, exact (3 x channels), zero (where given)
-void add_back(const float* __restrict g, const float* __restrict x, const float* __restrict y, const float* __restrict factors, const float* __restrict zero, float low, float high, float* __restrict g_x,
-              float* __restrict g_y, float* __restrict g_exact, float* __restrict g_zero, long rows, long y_rows, long channels) {
+void add_back(const float* __restrict g, const float* __restrict x, const float* __restrict y, const float* __restrict factors,
+              const float* __restrict zero, float low, float high, float* __restrict g_x, float* __restrict g_y, float* __restrict g_exact,
+              float* __restrict g_zero, long rows, long y_rows, long channels) {
     Range range(zero, low, high);
     const float *a1 = factors, *a2 = factors + channels, *shift = a2 + channels;
     float *of_a1 = g_exact, *of_a2 = g_exact + channels, *of_shift = of_a2 + channels;
@@ -160,8 +165,8 @@ void add_back(const float* __restrict g, const float* __restrict x, const float*
 }
 
 // kernels.softmax of each row; `p` keeps T / sum T for the way back, negative where the code was clipped
-void softmax(const float* __restrict scores, const uint8_t* table, float numerator, float scale, float high, float* __restrict codes, float* __restrict p, long rows,
-             long keys) {
+void softmax(const float* __restrict scores, const uint8_t* table, float numerator, float scale, float high, float* __restrict codes,
+             float* __restrict p, long rows, long keys) {
     for (long r = 0; r < rows; r++, scores += keys, codes += keys, p += keys) {
         float largest = *std::max_element(scores, scores + keys), total = 0;
         for (long k = 0; k < keys; k++) total += p[k] = table[(int)(largest - scores[k])];
@@ -175,8 +180,8 @@ void softmax(const float* __restrict scores, const uint8_t* table, float numerat
 }
 
 // Of the real softmax: d code / d p = 1 / step where the code was not clipped
-void softmax_back(const float* __restrict g, const float* __restrict p, const float* __restrict score_step, const float* __restrict step, float* __restrict g_scores, float* __restrict g_step, long rows,
-                  long keys) {
+void softmax_back(const float* __restrict g, const float* __restrict p, const float* __restrict score_step, const float* __restrict step,
+                  float* __restrict g_scores, float* __restrict g_step, long rows, long keys) {
     double of_step = 0;
     float ratio = *score_step / *step;
     for (long r = 0; r < rows; r++, g += keys, p += keys, g_scores += keys) {

@@ -12,7 +12,7 @@ from torch import nn
 
 from qatlib import models
 from qatlib.integer_model import IntegerModel
-from qatlib.quant_layers import TWINS, Graph, integers
+from qatlib.quant_layers import TWINS, Graph, QuantLinear, integers
 from qatlib.quantize import ActivationQuantizer, split_multiplier
 
 
@@ -47,6 +47,13 @@ def freeze_choices(model):
     for module in model.modules():
         if isinstance(module, ActivationQuantizer):
             module.freeze_choice()
+
+
+def use_weight_bits(model, bits=None):
+    """Let linear layers quantise their weights to so many bits for now; None: to their own."""
+    for module in model.modules():
+        if isinstance(module, QuantLinear):
+            module.weight_quantizer.use_bits(bits or module.weight_quantizer.bits)
 
 
 @torch.no_grad()

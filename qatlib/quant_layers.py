@@ -5,6 +5,7 @@ A `Codes` that carries a `Graph` makes each twin it passes record what it did. I
 `fused`; in float64 it spells out the same arithmetic.
 """
 
+import copy
 import math
 from dataclasses import dataclass, field
 
@@ -155,7 +156,7 @@ class QuantLinear(Quantized):
         weights, step = self.weight_quantizer, self.quantizer.step()
         zero, low, high = self.quantizer.range()
         ranges = (self.room, weights.low, weights.high, low, high)
-        return Codes(fused.Linear.apply(x.values, self.weight, self.bias, weights.log_step, x.step, step, zero, *ranges), step)
+        return Codes(fused.Linear.apply(x.values, self.weight, self.bias, weights.current_log_step(), x.step, step, zero, *ranges), step)
 
 
 class QuantOperand(Quantized):
@@ -200,12 +201,18 @@ class QuantAddNorm(QuantAdd):
         new = cls(module.role, config)
         gain = (module.weight / (module.running_var + module.eps).sqrt()).detach()
         new.gain, new.offset = nn.Parameter(gain), nn.Parameter(module.bias.detach() - module.running_mean * gain)
+        new.norm = copy.deepcopy(module) if config.folding == "late" else None
         return new
 
     def affine(self):
-        return self.gain, self.offset
+        if self.norm is None:
+            return self.gain, self.offset
+        gain = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        return gain, self.norm.bias - self.norm.running_mean * gain
 
     def forward(self, x, y):
+        if self.norm is not None and self.training:
+            self.norm.train()(x.values.detach() * x.step.detach(), y.values.detach() * y.step.detach())  # moves its running statistics
         return self.added(x, y)
 
     def recorded(self, x, y, codes, arrays):

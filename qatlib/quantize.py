@@ -6,6 +6,7 @@ Steps are learned as LSQ does (Esser et al., arXiv 1902.08153), as logarithms: A
 moves by a fraction of itself.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +17,15 @@ from qatlib import kernels
 
 SCHEMES = ("symmetric", "asymmetric", "adaptive")
 GRANULARITIES = ("channel", "tensor")
+FOLDINGS = ("early", "late")
 
 
 @dataclass(frozen=True)
 class QuantConfig:
     """Bits of weights, activations (matrix operands), residual stream and edges (the model's input and output tensors), 2 to 8 each.
 
-    `scheme` is that of the activations; weights are always symmetric, one step per output channel or per tensor.
+    `scheme` is that of the activations; weights are always symmetric, one step per output channel or per tensor. `folding` of batch norm:
+    early, its statistics fixed before training; late, taken from the batches until the export.
     """
 
     weight_bits: int = 8
@@ -31,6 +34,7 @@ class QuantConfig:
     edge_bits: int = 8
     scheme: str = "symmetric"
     granularity: str = "channel"
+    folding: str = "early"
 
     def __post_init__(self):
         for name in ("weight_bits", "activation_bits", "residual_bits", "edge_bits"):
@@ -40,6 +44,8 @@ class QuantConfig:
             raise ValueError(f"unknown scheme {self.scheme!r}; choose one of {', '.join(SCHEMES)}")
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"unknown granularity {self.granularity!r}; choose one of {', '.join(GRANULARITIES)}")
+        if self.folding not in FOLDINGS:
+            raise ValueError(f"unknown folding {self.folding!r}; choose one of {', '.join(FOLDINGS)}")
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,19 @@ class WeightQuantizer(nn.Module):
     def __init__(self, channels, *, bits, granularity):
         super().__init__()
         self.bits = bits
-        self.low, self.high = kernels.code_range(bits, narrow=kernels.is_narrow(bits))
         self.log_step = nn.Parameter(torch.zeros(channels if granularity == "channel" else 1, 1))
+        self.use_bits(bits)
+
+    def use_bits(self, bits):
+        """Quantise to so many bits for now, over the same range: `log_step` stays that of the quantiser's own bits."""
+        self.finer = bits - self.bits
+        self.low, self.high = kernels.code_range(bits, narrow=kernels.is_narrow(bits))
+
+    def current_log_step(self):
+        return self.log_step - math.log(2) * self.finer if self.finer else self.log_step
 
     def step(self, floor=None):
-        step = self.log_step.exp()
+        step = self.current_log_step().exp()
         return step if floor is None else torch.maximum(step, floor)
 
     def forward(self, weight, step):

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +25,7 @@ COLUMNS = (
     "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, n_params, size_bytes, "
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
-FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs", "kernels")
+FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "oscillation", "runs", "kernels")
 QUANTISERS = ("quantize", "quant_layers", "fused", "fused.cpp", "qat", "ptq", "integer_model", "artifact", "program_check")
 QUANT_SOURCES = (*FLOAT_SOURCES, *QUANTISERS)
 CALIBRATION_WINDOWS = 512
@@ -36,7 +36,7 @@ class Run:
     """One row of the table. `recipe` trains the float model; `qat_recipe` goes on from it when the method is a `qat-` one.
 
     exceptions: (path of a primitive, its own QuantConfig) pairs, for mixed widths. teachers: seeds of the float models whose mean forecast
-    QAT learns; none: the run's own.
+    QAT learns (none: the run's own), of a `teacher_model` of the same context and horizon where it is another one.
     """
 
     model: models.ModelConfig
@@ -47,11 +47,15 @@ class Run:
     qat_recipe: train.TrainConfig | None = None
     exceptions: tuple[tuple[str, QuantConfig], ...] = ()
     teachers: tuple[int, ...] = ()
+    teacher_model: models.ModelConfig | None = None
 
     @property
     def parents(self):
         """The float run that a quantised one starts from, and those of its teachers."""
-        return [Run(self.model, "float", seed, self.recipe) for seed in (self.seed, *self.teachers)] if self.quantization else []
+        if not self.quantization:
+            return []
+        own = Run(self.model, "float", self.seed, self.recipe)
+        return [own, *(replace(own, model=self.teacher_model or self.model, seed=seed) for seed in self.teachers)]
 
     @property
     def label(self):
@@ -135,7 +139,7 @@ def compute(run, dataset, parents):
     elif run.quantization is None:
         result, files = _float(run, dataset)
     else:
-        result, files = _quantised(run, dataset, [_loaded(run, dataset, parent) for parent in parents])
+        result, files = _quantised(run, dataset, [_loaded(p, dataset, files) for p, files in zip(run.parents, parents, strict=True)])
     widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS} if run.quantization else {}
     common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
     return files | {"row.json": json.dumps({**common, **widths, **result}).encode()}

@@ -7,19 +7,27 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from qatlib import qat
+from qatlib import oscillation, qat
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Recipe. learning_rate is the peak of a one-cycle schedule; `averaging` is the decay of the averaged weights that are kept."""
+    """Recipe. learning_rate is the peak of a one-cycle schedule; `averaging` is the decay of the averaged weights that are kept.
+
+    Of QAT alone: `distil` is the share of a teacher's forecast in the target; `weights_after` the share of the steps in which weights keep
+    8 bits, activations going first; `damping` the weight of `oscillation.damping` at the end, from 0 at the start; `freezing`: whether
+    oscillating weights are frozen.
+    """
 
     epochs: int = 30
     batch: int = 256
     learning_rate: float = 5e-3
     weight_decay: float = 0.2
     averaging: float = 0.99
-    distil: float = 0.0  # share of a teacher's forecast in the target
+    distil: float = 0.0
+    weights_after: float = 0.0
+    damping: float = 0.0
+    freezing: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,31 +79,40 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     state = weights + [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
     average = [s.clone() for s in state]
     errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
+    lowest, narrow_at = errors[0], int(config.weights_after * steps)
+    freezer = oscillation.Freezer(model) if config.freezing else None
     for _ in range(config.epochs):
         began = time.perf_counter()
         model.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
             if taken == int(0.8 * steps):
                 qat.freeze_choices(model)
-            step(model, adam, train.inputs[rows], targets[rows])
+            if narrow_at:
+                qat.use_weight_bits(model, 8 if taken < narrow_at else None)
+            penalty = config.damping * taken / steps * oscillation.damping(model) if config.damping else None
+            step(model, adam, train.inputs[rows], targets[rows], penalty)
             schedule.step()
             taken += 1
+            if freezer:
+                freezer()
             torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
         seconds += time.perf_counter() - began
         _exchange(state, average)
         errors.append(mse(model, validation))
-        if errors[-1] == min(errors):
-            best = [s.clone() for s in state + choices]
+        if errors[-1] < lowest and taken > narrow_at:
+            lowest, best = errors[-1], [s.clone() for s in state + choices]
         _exchange(state, average)
     torch._foreach_copy_(state + choices, best)
     model.eval()
     return errors, seconds
 
 
-def step(model, optimiser, inputs, targets):
-    """One optimiser step; -> the loss."""
+def step(model, optimiser, inputs, targets, penalty=None):
+    """One optimiser step on the squared error, and on a penalty where there is one; -> the loss."""
     optimiser.zero_grad(set_to_none=False)
     loss = F.mse_loss(model(inputs), targets)
+    if penalty is not None:
+        loss = loss + penalty
     loss.backward()
     optimiser.step()
     return loss

@@ -1,0 +1,177 @@
+"""`make bench-peers`: the default model at 4 bits trained by this project, by Brevitas and by torchao, side by side, on one thread.
+
+Same float model, same data, same number of steps, same AdamW schedule; each quantised by its documented way. Brevitas: quantised layers
+and activations in place of the float ones (https://xilinx.github.io/brevitas), residual stream and edges at 8 bits as here; torchao:
+`quantize_` with a QATConfig (https://docs.pytorch.org/ao), which quantises linear layers, weights and their inputs, and nothing between.
+It runs in an environment of its own, since the peers' dependencies and pynq's exclude each other.
+"""
+
+import copy
+import math
+import statistics
+import time
+from importlib.metadata import version
+
+import brevitas.nn as qnn
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Uint8ActPerTensorFloat
+from torch import nn
+from torchao.quantization import quantize_
+from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
+
+from qatlib import data, models, paths, ptq, runs, train
+from qatlib.experiment import RECIPES
+from qatlib.quantize import QuantConfig
+
+BITS = 4
+STEPS_TIMED = 100
+RECIPE = train.TrainConfig(epochs=8, learning_rate=3e-3, weight_decay=0.0, distil=1.0)
+
+
+class BrevitasLinear(nn.Module):
+    """models.Linear with quantised weights and result."""
+
+    def __init__(self, linear, bits):
+        super().__init__()
+        out, width = linear.weight.shape
+        self.linear = qnn.QuantLinear(width, out, bias=True, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=BITS)
+        self.linear.weight.data.copy_(linear.weight.data)
+        self.linear.bias.data.copy_(linear.bias.data)
+        if linear.role == "unsigned":
+            self.act = qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=bits)
+        else:
+            self.act = qnn.QuantIdentity(act_quant=Int8ActPerTensorFloat, bit_width=bits)
+
+    def forward(self, x):
+        return self.act(self.linear(x))
+
+
+class Then(nn.Module):
+    """A float primitive, its result quantised."""
+
+    def __init__(self, module, quant, bits):
+        super().__init__()
+        self.module, self.act = module, qnn.QuantIdentity(act_quant=quant, bit_width=bits)
+
+    def forward(self, *inputs):
+        return self.act(self.module(*inputs))
+
+
+def brevitas(model):
+    """The float model with its primitives swapped for Brevitas' layers; widths as QuantConfig(4, 4)."""
+    model = copy.deepcopy(model)
+    widths = {"edge": 8, "residual": 8}
+    for name, module in list(model.named_modules()):
+        role = getattr(module, "role", None)
+        if isinstance(module, models.Linear):
+            new = BrevitasLinear(module, widths.get(role, BITS))
+        elif isinstance(module, models.Softmax):
+            new = Then(module, Uint8ActPerTensorFloat, BITS)
+        elif isinstance(module, models.Dropout):
+            new = nn.Identity()
+        elif role is not None:
+            new = Then(module, Int8ActPerTensorFloat, widths.get(role, BITS))
+        else:
+            continue
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, new)
+    return model
+
+
+def torchao(model):
+    """The float model prepared by torchao: weights per channel, activations per token, both 4 bit."""
+    model = copy.deepcopy(model)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, models.Dropout):
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, nn.Identity())
+        elif isinstance(module, models.Linear):  # its filter knows nn.Linear alone
+            plain = nn.Linear(module.in_features, module.out_features)
+            plain.weight, plain.bias = module.weight, module.bias
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, nn.Sequential(plain, nn.ReLU()) if module.role == "unsigned" else plain)
+    activations = IntxFakeQuantizeConfig(torch.int4, "per_token", is_symmetric=False)
+    weights = IntxFakeQuantizeConfig(torch.int4, "per_channel", is_symmetric=True)
+    quantize_(model, QATConfig(activation_config=activations, weight_config=weights, step="prepare"))
+    return model
+
+
+def peer_optimiser(model, steps):
+    adam = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate, weight_decay=0.0, foreach=True)
+    return adam, torch.optim.lr_scheduler.OneCycleLR(adam, RECIPE.learning_rate, total_steps=steps, pct_start=0.1)
+
+
+def peer_fit(model, training, validation, test, teacher):
+    """-> test MSE at the epoch of the lowest validation error"""
+    steps = RECIPE.epochs * math.ceil(len(training) / RECIPE.batch)
+    adam, schedule = peer_optimiser(model, steps)
+    order, best = torch.Generator().manual_seed(0), (math.inf, None)
+    for _ in range(RECIPE.epochs):
+        model.train()
+        for rows in torch.randperm(len(training), generator=order).split(RECIPE.batch):
+            step(model, adam, training.inputs[rows], teacher[rows])
+            schedule.step()
+        best = min(best, (train.mse(model, validation), train.mse(model, test)))
+    return best[1]
+
+
+def step(model, adam, inputs, targets):
+    adam.zero_grad()
+    F.mse_loss(model(inputs), targets).backward()
+    adam.step()
+
+
+def samples_per_second(steppers, batch):
+    """Median over steps that are taken in turns, so that all meet the same machine."""
+    times = {name: [] for name in steppers}
+    for _ in range(STEPS_TIMED):
+        for name, take in steppers.items():
+            began = time.perf_counter()
+            take()
+            times[name].append(time.perf_counter() - began)
+    return {name: batch / statistics.median(seconds[STEPS_TIMED // 5 :]) for name, seconds in times.items()}
+
+
+def main():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    dataset = data.load("etth1")
+    config = models.patch_config()
+    training, validation, test = runs.split_batches(config, dataset)
+    model = models.Forecaster(config, runs.sensor_of(dataset))
+    train.fit(model, training, validation, RECIPES["patch"][0], seed=0)
+    teacher = train.forecast(model, training.inputs)
+    float_mse = train.mse(model, test)
+    calibration = training.inputs[:: max(1, len(training) // runs.CALIBRATION_WINDOWS)]
+    ours = ptq.quantise(model, QuantConfig(BITS, BITS), calibration)
+    peers = {f"Brevitas {version('brevitas')}": brevitas(model), f"torchao {version('torchao')}, linear layers only": torchao(model)}
+    undropped = copy.deepcopy(model)
+    for module in undropped.modules():
+        if isinstance(module, models.Dropout):
+            module.level = 0
+    rows = torch.arange(RECIPE.batch)
+    inputs, targets = training.inputs[rows], teacher[rows]
+    steppers = {}
+    for name, network in {"float": undropped, "qatlib": ours}.items():
+        trained = copy.deepcopy(network).train()
+        adam, _ = train.optimiser(trained, RECIPE, steps=1000)
+        steppers[name] = lambda m=trained, a=adam: train.step(m, a, inputs, targets)
+    for name, network in peers.items():
+        trained = copy.deepcopy(network).train()
+        adam, _ = peer_optimiser(trained, 1000)
+        steppers[name] = lambda m=trained, a=adam: step(m, a, inputs, targets)
+    speed = samples_per_second(steppers, RECIPE.batch)
+    train.fit(ours, training, validation, RECIPE, seed=0, teacher=teacher)
+    errors = {"float": float_mse, "qatlib": train.mse(ours, test)}
+    errors |= {name: peer_fit(network, training, validation, test, teacher) for name, network in peers.items()}
+    table = pd.DataFrame({"samples_per_second": speed, "mse": errors}).rename_axis("trained by").reset_index()
+    table["qatlib_is_faster"] = speed["qatlib"] / table["samples_per_second"]
+    table["mse_against_float_percent"] = 100 * (table["mse"] / float_mse - 1)
+    table.to_csv(paths.TABLES / "peers.csv", index=False)
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The recipe's variants and the tables made of them."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from qatlib import frames_low_bits, low_bits, plots_low_bits, runs
+from qatlib.experiment import Experiment
+
+
+@pytest.fixture(scope="module")
+def full(sensor_csv, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qatlib.paths.BUILD", tmp_path_factory.mktemp("build"))
+        yield Experiment("full", str(sensor_csv), "value", context=48, horizon=6)
+
+
+def test_every_variant_changes_one_thing(full):
+    """Each is another run than the base, and differs from it in one field of the run alone (its teachers, where distillation ends)."""
+    base, chosen = (low_bits.run(full, low_bits.WIDTHS["W3A3"], 1, v) for v in low_bits.VARIANTS[:2])
+    assert chosen == low_bits.run(full, low_bits.WIDTHS["W3A3"], 1)
+    for variant in low_bits.VARIANTS[1:]:
+        other = low_bits.run(full, low_bits.WIDTHS["W3A3"], 1, variant)
+        assert other.key(full.dataset) != base.key(full.dataset), variant.label
+        differing = {name for name in ("model", "quantization", "qat_recipe", "teachers") if getattr(other, name) != getattr(base, name)}
+        assert len(differing - {"teachers"}) == (0 if variant.own_teacher else 1), variant.label
+        assert replace(other, model=base.model).parents[0] == base.parents[0]
+
+
+def test_teachers_are_the_float_models_of_all_seeds(full):
+    run = low_bits.run(full, low_bits.WIDTHS["W2A2"], 7)
+    assert [p.seed for p in run.parents] == [7, 0, 1, 2, 3, 4] and {p.method for p in run.parents} == {"float"}
+    assert low_bits.seeds(full, "W4A4") == low_bits.seeds(full, "W2A2") == full.seeds
+
+
+def test_a_teacher_of_another_shape(full):
+    small = replace(full.default_model, d_model=4)
+    run = replace(low_bits.run(full, low_bits.WIDTHS["W2A2"], 0), model=small, teacher_model=full.default_model)
+    assert [p.model for p in run.parents] == [small, *[full.default_model] * 5]
+    assert run.key(full.dataset) != replace(run, teacher_model=None).key(full.dataset)
+
+
+def table(rows):
+    columns = ["variant", "width", "seed", "mse_validation", "mse", "mse_integer", "size_bytes"]
+    return pd.DataFrame(rows, columns=columns).assign(model="m")
+
+
+def test_worth_is_paired_and_ranking_by_validation():
+    floats = pd.DataFrame({"model": "m", "seed": [0, 1], "mse": [1.0, 2.0], "mse_validation": [4.0, 4.0], "mse_integer": float("nan")})
+    runs_ = table(
+        [("a", "W4A4", s, 4.4, 9.0, base * 1.1, 50) for s, base in ((0, 1.0), (1, 2.0))]
+        + [("b", "W4A4", s, 4.2, 9.0, base * 1.2, 50) for s, base in ((0, 1.0), (1, 2.0))]
+    )
+    frame = frames_low_bits.worth(runs_.assign(model="another shape"), floats).set_index("variant")
+    assert frame["change"].tolist() == pytest.approx([10, 20]) and frame["low"].tolist() == pytest.approx([10, 20])
+    ranked = frames_low_bits.ranking(frame.reset_index(), floats)
+    assert ranked["variant"].tolist() == ["b", "a"] and ranked["mean"].tolist() == pytest.approx([5, 10])
+    axes = plots_low_bits.plot_worth(frame.reset_index())
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_what_the_notebook_is_about_stays_when_other_data_are_looked_at(full):
+    facts = runs.paths.BUILD / "facts.json"
+    before = facts.read_text()
+    other = full.on("jfk-weather")
+    assert other.dataset.name == "jfk-weather" and other.seeds == full.seeds and facts.read_text() == before
