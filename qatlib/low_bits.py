@@ -8,8 +8,8 @@ from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
 from qatlib.train import TrainConfig
 
-BASE = TrainConfig(epochs=24, batch=128, learning_rate=5e-3, weight_decay=0.0, distil=1.0)
-RECIPE = replace(BASE, epochs=48)  # chosen by validation error among VARIANTS
+# Chosen by validation error on ETTh1 among VARIANTS: the fastest of those within 0.2 % of the best, of equally fast ones the best.
+RECIPE = TrainConfig(epochs=24, batch=128, learning_rate=5e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
 WIDTHS = {
     "W4A4": QuantConfig(4, 4),
     "W3A3": QuantConfig(3, 3),
@@ -22,26 +22,26 @@ ABLATED = ("W4A4", "W3A3", "W2A2")
 
 @dataclass(frozen=True)
 class Variant:
-    """The base with one thing changed: in training, in the quantisers, in who teaches, or in what the model sees."""
+    """The recipe with one thing changed: in training, in the quantisers, in who teaches, or in what the model sees."""
 
     label: str
-    recipe: TrainConfig = BASE
+    recipe: TrainConfig = RECIPE
     quantisers: tuple[tuple[str, str], ...] = ()  # (field of QuantConfig, value)
     own_teacher: bool = False
     context: float = 1  # times as long
 
 
 def _trained(label, **changes):
-    return Variant(label, replace(BASE, **changes))
+    return Variant(label, replace(RECIPE, **changes))
 
 
-CHOSEN = Variant("twice the epochs: chosen", RECIPE)
+CHOSEN = Variant("chosen recipe")
 VARIANTS = (
-    Variant("base: 24 epochs"),
     CHOSEN,
-    Variant("a third of the epochs, twice the batch", RECIPES["patch"][1]),
+    Variant("recipe of notebook 04", RECIPES["patch"][1]),
+    _trained("twice the epochs", epochs=2 * RECIPE.epochs),
     _trained("weight decay 0.2", weight_decay=0.2),
-    _trained("no averaged weights", averaging=0.0),
+    _trained("averaged weights", averaging=0.99),
     _trained("no distillation", distil=0.0),
     Variant("its own float model as teacher", own_teacher=True),
     Variant("learned offsets (LSQ+)", quantisers=(("scheme", "asymmetric"),)),
@@ -52,7 +52,7 @@ VARIANTS = (
     Variant("late folding of batch norm", quantisers=(("folding", "late"),)),
     Variant("half as long a context again", context=1.5),
 )
-QUICK = tuple(v for v in VARIANTS if v.label in ("base: 24 epochs", "no distillation", "oscillations damped"))
+QUICK = tuple(v for v in VARIANTS if v.label in ("chosen recipe", "no distillation", "oscillations damped"))
 
 
 def run(experiment, width, seed, variant=CHOSEN):
@@ -77,9 +77,21 @@ def _table(experiment, cells, name):
     return table.assign(variant=[label for label, *_ in cells], width=[width for _, width, _ in cells])
 
 
+def _has_windows(experiment, variant):
+    """Whether the data are long enough for the variant's context; said where they are not."""
+    context = run(experiment, WIDTHS["W4A4"], 0, variant).model.context
+    try:
+        for split in ("train", "validation", "test"):
+            experiment.dataset.windows(split, context, experiment.horizon)
+    except ValueError as reason:
+        print(f"left out, {variant.label}: {reason}")
+        return False
+    return True
+
+
 def ablation(experiment):
     """Run table of every variant at the ablated widths, over all seeds."""
-    variants = VARIANTS if experiment.full else QUICK
+    variants = [v for v in VARIANTS if _has_windows(experiment, v)] if experiment.full else QUICK
     cells = [(v.label, w, run(experiment, WIDTHS[w], seed, v)) for v in variants for w in ABLATED for seed in experiment.seeds]
     return _table(experiment, cells, "recipes")
 

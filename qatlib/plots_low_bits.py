@@ -13,7 +13,7 @@ WIDTH_COLOURS = {"W4A4": PALETTE[0], "W3A3": PALETTE[1], "W2A4": PALETTE[4], "W2
 
 def plot_worth(frame, axes=None):
     """What each part of the recipe is worth, a panel a width. frame: variant, width, change, low, high (%); the first variant is the
-    base."""
+    chosen one."""
     widths, order = list(dict.fromkeys(frame["width"])), list(dict.fromkeys(frame["variant"]))
     if axes is None:
         size = (3.4 + 2.6 * len(widths), 0.34 * len(order) + 1.2)
@@ -27,7 +27,7 @@ def plot_worth(frame, axes=None):
         ax.axvline(part["change"].iloc[0], color=colour, lw=1, ls=":")
         ax.set_yticks(y, order, fontsize=10)
         ax.set(title=width, ylim=(len(order) - 0.5, -0.5))
-    axes[len(widths) // 2].set_xlabel("test MSE against float (%), integers; line: float, dotted: the base")
+    axes[len(widths) // 2].set_xlabel("test MSE against float (%), integers; line: float, dotted: the chosen recipe")
     return axes[0]
 
 

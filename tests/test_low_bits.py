@@ -17,15 +17,23 @@ def full(sensor_csv, tmp_path_factory):
 
 
 def test_every_variant_changes_one_thing(full):
-    """Each is another run than the base, and differs from it in one field of the run alone (its teachers, where distillation ends)."""
-    base, chosen = (low_bits.run(full, low_bits.WIDTHS["W3A3"], 1, v) for v in low_bits.VARIANTS[:2])
-    assert chosen == low_bits.run(full, low_bits.WIDTHS["W3A3"], 1)
+    """Each is another run than the recipe's, and differs from it in one field of the run alone (its teachers, where distillation ends)."""
+    base = low_bits.run(full, low_bits.WIDTHS["W3A3"], 1)
+    assert base == low_bits.run(full, low_bits.WIDTHS["W3A3"], 1, low_bits.VARIANTS[0])
     for variant in low_bits.VARIANTS[1:]:
         other = low_bits.run(full, low_bits.WIDTHS["W3A3"], 1, variant)
         assert other.key(full.dataset) != base.key(full.dataset), variant.label
         differing = {name for name in ("model", "quantization", "qat_recipe", "teachers") if getattr(other, name) != getattr(base, name)}
         assert len(differing - {"teachers"}) == (0 if variant.own_teacher else 1), variant.label
+        fields = [f for f in vars(base.qat_recipe) if getattr(other.qat_recipe, f) != getattr(base.qat_recipe, f)]
+        assert len(fields) <= 1 or "notebook" in variant.label, variant.label
         assert replace(other, model=base.model).parents[0] == base.parents[0]
+
+
+def test_a_context_that_the_data_do_not_have_is_left_out(full, capsys):
+    long = low_bits.Variant("long", context=20)
+    assert low_bits._has_windows(full, low_bits.VARIANTS[-1]) and not low_bits._has_windows(full, long)
+    assert "left out, long: sensor: too few rows" in capsys.readouterr().out
 
 
 def test_teachers_are_the_float_models_of_all_seeds(full):
