@@ -96,6 +96,20 @@ def ablation(experiment):
     return _table(experiment, cells, "recipes")
 
 
+def float_effort(experiment):
+    """Run table of the float model by its own recipe and with one thing of it changed, first three seeds, with the column variant."""
+    recipe, model = experiment.float_run(0).recipe, experiment.default_model
+    tried = {
+        "float recipe": (model, recipe),
+        "twice the epochs": (model, replace(recipe, epochs=2 * recipe.epochs)),
+        "no weight decay": (model, replace(recipe, weight_decay=0.0)),
+        "no averaged weights": (model, replace(recipe, averaging=0.0)),
+        "no dropout": (replace(model, dropout=0.0), recipe),
+    }
+    cells = [(name, Run(m, "float", seed, r)) for name, (m, r) in tried.items() for seed in experiment.seeds[:3]]
+    return experiment.table([run for _, run in cells], "float recipes").assign(variant=[name for name, _ in cells])
+
+
 def seeds(experiment, width):
     """Ten at W4A4 of ETTh1, where the differences are smallest."""
     return tuple(range(10)) if experiment.full and experiment.has_published_errors and width == "W4A4" else experiment.seeds

@@ -29,7 +29,6 @@ def workers():
 @lru_cache
 def client(address):
     """The connection to a scheduler, made once; '': to a cluster of this machine's cores, which ends with this process."""
-    import dask
     from distributed import Client, LocalCluster
 
     if address:
@@ -37,7 +36,6 @@ def client(address):
             return Client(address, timeout=WORKERS_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ConnectionError(f"{VARIABLE}={address}: no scheduler answers there ({error})") from None
-    dask.config.set({"distributed.worker.daemon": True, "distributed.admin.log-format": "%(message)s"})
     cluster = LocalCluster(n_workers=workers(), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL, memory_limit=0)
     connected = Client(cluster, set_as_default=False)
     atexit.register(lambda: (connected.close(timeout=5), cluster.close(timeout=5)))
@@ -58,7 +56,9 @@ def _compute(missing, dataset, name):
     from distributed import wait
 
     address = os.environ.get(VARIABLE, "")
-    cluster = client(address)
+    if (cluster := client(address)).status != "running":  # its scheduler has ended since
+        client.cache_clear()
+        cluster = client(address)
     try:
         cluster.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
     except TimeoutError:

@@ -8,6 +8,7 @@ the database that STORAGE names (postgresql://..), where several machines may wo
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 
 import optuna
@@ -15,6 +16,7 @@ import pandas as pd
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from qatlib import low_bits, models, paths, runs
 from qatlib.engine import CONFIGS, DoesNotFit, compile
@@ -116,9 +118,13 @@ def warm_starts(space, costs):
 
 
 def storage():
-    """Where studies are kept: the database of STORAGE, or a journal file."""
+    """Where studies are kept: the database of STORAGE, or a journal file. ConnectionError where no database answers."""
     if url := os.environ.get(VARIABLE):
-        return RDBStorage(url, engine_kwargs={"connect_args": {"connect_timeout": 10}} if url.startswith("postgresql") else None)
+        try:
+            return RDBStorage(url, engine_kwargs={"connect_args": {"connect_timeout": 10}} if url.startswith("postgresql") else None)
+        except (SQLAlchemyError, ImportError) as error:
+            shown = re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
+            raise ConnectionError(f"{VARIABLE}={shown}: no database to be had there ({type(error).__name__})") from None
     folder = paths.BUILD / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(folder / "studies.log")))

@@ -123,7 +123,7 @@ def frame(rows):
 def test_finalists_are_small_and_good_enough():
     trials = frame([(0, 100, 5.0), (1, 200, 1.5), (2, 300, 1.6), (3, 400, 0.3), (4, 500, 0.2), (5, 900, -1.0)])
     assert search.finalists(trials, error=1.0, largest=500)["trial"].tolist() == [1, 3, 4]  # 2 is larger than 1 and worse
-    assert search.finalists(trials, error=9.0)["trial"].tolist() == [0, 1, 3, 4, 5]
+    assert search.finalists(trials, error=9.0)["trial"].tolist() == [0, 1, 3, 4]  # FINALISTS of them
     assert search.finalists(trials, error=-9.0, largest=500)["trial"].tolist() == [4]
 
 
@@ -162,3 +162,11 @@ def test_a_study_in_postgresql(small, space, trials, postgresql, monkeypatch):
     kept = search.search(small, space, TRIALS)
     pd.testing.assert_frame_equal(kept, trials)
     assert search.search(small, space, TRIALS).equals(kept) and len(search.study(small, space).trials) == TRIALS
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@127.0.0.1:9/x", "nonsense://me:secret@x/y", "no url"])
+def test_a_database_that_is_not_there(small, space, home, monkeypatch, url):
+    monkeypatch.setenv(search.VARIABLE, url)
+    with pytest.raises(ConnectionError, match=r"STORAGE=.*no database to be had there") as caught:
+        search.search(small, space, 1)
+    assert "secret" not in str(caught.value)
