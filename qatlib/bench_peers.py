@@ -1,8 +1,10 @@
 """`make bench-peers`: the default model at 4 bits trained by this project, by Brevitas and by torchao, side by side, on one thread.
 
-Same float model, same data, same number of steps, same AdamW schedule; each quantised by its documented way. Brevitas: quantised layers
-and activations in place of the float ones (https://xilinx.github.io/brevitas), residual stream and edges at 8 bits as here; torchao:
-`quantize_` with a QATConfig (https://docs.pytorch.org/ao), which quantises linear layers, weights and their inputs, and nothing between.
+Same float model, same data, same number of steps, same AdamW schedule; each quantised by its documented way.
+Brevitas (https://xilinx.github.io/brevitas): quantised layers and activations in place of the float ones, residual stream and edges at
+8 bits as here, activation scales from statistics of the first epoch and learned from then on (its default takes more steps than there are).
+torchao (https://docs.pytorch.org/ao): `quantize_` with a QATConfig, which quantises linear layers, their weights and inputs, and nothing
+between them.
 It runs in an environment of its own, since the peers' dependencies and pynq's exclude each other.
 """
 
@@ -26,8 +28,17 @@ from qatlib.experiment import RECIPES
 from qatlib.quantize import QuantConfig
 
 BITS = 4
-STEPS_TIMED = 100
-RECIPE = train.TrainConfig(epochs=8, learning_rate=3e-3, weight_decay=0.0, distil=1.0)
+STEPS_TIMED, STEPS_BEFORE = 100, 50
+RECIPE = train.TrainConfig(epochs=8, learning_rate=3e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
+STATISTICS = 33  # steps: one epoch of ETTh1
+
+
+class Signed(Int8ActPerTensorFloat):
+    collect_stats_steps = STATISTICS
+
+
+class Unsigned(Uint8ActPerTensorFloat):
+    collect_stats_steps = STATISTICS
 
 
 class BrevitasLinear(nn.Module):
@@ -40,9 +51,9 @@ class BrevitasLinear(nn.Module):
         self.linear.weight.data.copy_(linear.weight.data)
         self.linear.bias.data.copy_(linear.bias.data)
         if linear.role == "unsigned":
-            self.act = qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=bits)
+            self.act = qnn.QuantReLU(act_quant=Unsigned, bit_width=bits)
         else:
-            self.act = qnn.QuantIdentity(act_quant=Int8ActPerTensorFloat, bit_width=bits)
+            self.act = qnn.QuantIdentity(act_quant=Signed, bit_width=bits)
 
     def forward(self, x):
         return self.act(self.linear(x))
@@ -68,11 +79,11 @@ def brevitas(model):
         if isinstance(module, models.Linear):
             new = BrevitasLinear(module, widths.get(role, BITS))
         elif isinstance(module, models.Softmax):
-            new = Then(module, Uint8ActPerTensorFloat, BITS)
+            new = Then(module, Unsigned, BITS)
         elif isinstance(module, models.Dropout):
             new = nn.Identity()
         elif role is not None:
-            new = Then(module, Int8ActPerTensorFloat, widths.get(role, BITS))
+            new = Then(module, Signed, widths.get(role, BITS))
         else:
             continue
         parent, _, last = name.rpartition(".")
@@ -126,12 +137,12 @@ def step(model, adam, inputs, targets):
 def samples_per_second(steppers, batch):
     """Median over steps that are taken in turns, so that all meet the same machine."""
     times = {name: [] for name in steppers}
-    for _ in range(STEPS_TIMED):
+    for _ in range(STEPS_BEFORE + STEPS_TIMED):
         for name, take in steppers.items():
             began = time.perf_counter()
             take()
             times[name].append(time.perf_counter() - began)
-    return {name: batch / statistics.median(seconds[STEPS_TIMED // 5 :]) for name, seconds in times.items()}
+    return {name: batch / statistics.median(seconds[STEPS_BEFORE:]) for name, seconds in times.items()}
 
 
 def main():

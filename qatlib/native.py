@@ -3,6 +3,8 @@
 import ctypes
 import hashlib
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -40,13 +42,14 @@ def compiler():
         return [found]
     if subprocess.run([sys.executable, "-c", "import ziglang"], capture_output=True, timeout=60).returncode == 0:
         return [sys.executable, "-m", "ziglang", "c++"]
-    raise BuildError("no C++ compiler: install g++ or clang++, or pip install ziglang")
+    raise BuildError(f"no C++ compiler on {platform.node()}: install g++ or clang++, or pip install ziglang")
 
 
 def library(source, *options):
     """The shared library of one C++ file for this machine's processor, built where it is not yet there."""
     command = [*compiler(), *options, "-shared", "-fPIC", str(source)]
-    machine = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].partition("flags")[2]  # -march=native: not another machine's library
+    features = re.search(r"^(flags|Features)\s*:.*", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    machine = platform.machine(), features and features[0]  # -march=native: not another machine's library
     key = hashlib.sha256(repr((command, source.read_text(), machine)).encode()).hexdigest()[:16]
     path = paths.BUILD / "native" / f"{source.stem}-{key}.so"
     if not path.exists():

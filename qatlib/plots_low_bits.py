@@ -53,7 +53,8 @@ def plot_front(frame, trained, ax=None):
     ax = ax or plt.subplots(figsize=(8.6, 4.8))[1]
     top = 1.5 * max(trained["error"].max(), 1)
     shown = frame[frame["error"] <= top]
-    norm = Normalize(frame["cycles"].min(), frame["cycles"].max())
+    finite = frame["cycles"][np.isfinite(frame["cycles"].astype(float))]
+    norm = Normalize(finite.min(), finite.max()) if len(finite) else Normalize(0, 1)
     size = shown["size_bytes"] / 1000
     ax.scatter(size, shown["error"], c=shown["cycles"], norm=norm, cmap="viridis_r", s=22, label=f"trial, trained briefly ({len(frame)})")
     for (series, part), marker in zip(trained.groupby("series", sort=False), "Do", strict=True):

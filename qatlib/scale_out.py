@@ -1,14 +1,16 @@
 """Runs computed side by side: on this machine's cores, or on the Dask cluster that SCHEDULER names (tcp://host:port, or tls://).
 
-Nothing but qatlib and torch need be on the workers: data and parents travel with the tasks, results come back and are kept here. A task
-whose worker dies is given to another one; its result is kept under the run's key, so none is lost and none counts twice.
+Workers need qatlib's environment and a C++ compiler, and no shared disk: data and parents travel with the tasks, results come back and are
+kept here. A task whose worker dies is given to another one; its result is kept under the run's key, so none is lost and none counts twice.
 Dask runs pickled code: use it in trusted networks, or with TLS (`distributed.comm.tls` in Dask's configuration).
 """
 
 import atexit
 import logging
 import os
+import platform
 import sys
+import threading
 from functools import lru_cache
 
 import pandas as pd
@@ -62,7 +64,8 @@ def _compute(missing, dataset, name):
     try:
         cluster.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
     except TimeoutError:
-        raise ConnectionError(f"{VARIABLE}={address}: the scheduler has no worker; start one with `dask worker {address}`") from None
+        way_out = f"start one with `dask worker {address} --nthreads 1`" if address else "is this machine out of memory or processes?"
+        raise ConnectionError(f"{VARIABLE}={address}: no worker after {WORKERS_TIMEOUT} s; {way_out}") from None
     submitted = _submit(cluster, missing, dataset)
     waiting = {future: run for run, future in submitted.items() if runs.row(run, dataset) is None}
     with cluster.as_current(), tqdm(total=len(waiting), desc=name, unit="run", file=sys.stdout, mininterval=1, dynamic_ncols=True) as bar:
@@ -70,11 +73,13 @@ def _compute(missing, dataset, name):
             while waiting:
                 for future in wait(list(waiting), timeout=RUN_TIMEOUT, return_when="FIRST_COMPLETED").done:
                     run = waiting.pop(future)
-                    runs.keep(run, dataset, future.result())
+                    runs.keep(run, dataset, future.result(timeout=RUN_TIMEOUT))
                     bar.set_postfix_str(run.label, refresh=False)
                     bar.update()
-        except BaseException:
+        except BaseException as error:
             cluster.cancel(list(submitted.values()))
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"{VARIABLE}={address}: no run finished in {RUN_TIMEOUT} s; are the workers alive?") from None
             raise
 
 
@@ -105,7 +110,13 @@ def _same(value):
     return value
 
 
+ONE_AT_A_TIME = threading.Lock()  # in a worker of several threads: torch's random numbers belong to the process
+
+
 def _carry_out(run, key, dataset, parents):
     if run.key(dataset) != key:
-        raise RuntimeError("a worker has another version of qatlib or torch than this process: install the same on both")
-    return runs.compute(run, dataset, parents)
+        raise RuntimeError(
+            f"the worker on {platform.node()} has another version of qatlib or torch than this process: install the same on both"
+        )
+    with ONE_AT_A_TIME:
+        return runs.compute(run, dataset, parents)

@@ -2,13 +2,13 @@
 
 A trial is a run of the grid (see `runs`), so a search is resumed, and spread over a cluster, as a grid is. Trials are asked for in batches
 of one size with a sampler seeded by their count: the same trials on every machine. A study is kept in a journal file under build/, or in
-the database that STORAGE names (postgresql://..), where several machines may work on one study: a trial is told once, whoever finishes it.
+the database that STORAGE names (postgresql://..), where the next machine finds it; one process works on a study at a time.
 """
 
 import hashlib
 import json
+import math
 import os
-import re
 from dataclasses import asdict, dataclass, replace
 
 import optuna
@@ -16,7 +16,8 @@ import pandas as pd
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from qatlib import low_bits, models, paths, runs
 from qatlib.engine import CONFIGS, DoesNotFit, compile
@@ -35,9 +36,9 @@ SLACK = 1.0  # %
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: shapes of the model, and the bits that its weights, matrix operands and positions may have.
+    """What is searched: shapes of the model, and the bits that its weights and matrix operands may have.
 
-    The residual stream and the edges keep 8 bits: narrower ones would save neither bytes nor cycles.
+    Residual stream, positions and edges keep 8 bits: narrower ones would save next to no bytes, and no cycles.
     """
 
     name: str
@@ -50,8 +51,6 @@ class Space:
         for path, module in models.Forecaster(self.shapes[0], models.Sensor(1.0, 0.0, 1.0)).named_modules():
             if isinstance(module, models.Linear):
                 found[f"{path} weights"] = choices["weights"]
-            if isinstance(module, models.AddPosition):
-                found[f"{path} positions"] = choices["positions"]
             if isinstance(module, models.Softmax) or getattr(module, "role", "") in ("operand", "product", "unsigned"):
                 found[f"{path} activations"] = choices["activations"]
         return found
@@ -59,7 +58,7 @@ class Space:
 
 def mixed(experiment):
     """The default model: every tensor may have 2, 3, 4 or 8 bits."""
-    return Space("mixed", (experiment.default_model,), (("weights", (2, 3, 4, 8)), ("activations", (2, 3, 4, 8)), ("positions", (4, 8))))
+    return Space("mixed", (experiment.default_model,), (("weights", (2, 3, 4, 8)), ("activations", (2, 3, 4, 8))))
 
 
 def small(experiment):
@@ -67,12 +66,12 @@ def small(experiment):
     context = experiment.context
     patches = [p for p in (24, 28, 42, 56) if context % p == 0] or [experiment.default_model.patch]
     shapes = [replace(experiment.default_model, patch=p, d_model=d, dropout=0.1) for p in patches for d in (4, 6, 8)]
-    return Space("small", tuple(shapes), (("weights", (2, 3, 4)), ("activations", (8,)), ("positions", (2, 3, 4, 8))))
+    return Space("small", tuple(shapes), (("weights", (2, 3, 4)), ("activations", (8,))))
 
 
 def run(experiment, shape, widths, seed, recipe):
     """The QAT run of a shape whose tensors have these widths ({name: bits}; all others 8), taught by the default float models."""
-    fields = {"weights": "weight_bits", "activations": "activation_bits", "positions": "residual_bits"}
+    fields = {"weights": "weight_bits", "activations": "activation_bits"}
     exceptions = {}
     for name, bits in widths.items():
         path, kind = name.rsplit(" ", 1)
@@ -84,13 +83,16 @@ def run(experiment, shape, widths, seed, recipe):
 
 
 def cycles(run, dataset):
-    """Cycles of one forecast on the engine, as the compiler predicts them exactly. DoesNotFit says what is short."""
-    return compile(runs.integer_model(run, dataset), ENGINE).cycles
+    """Cycles of one forecast on the engine, as the compiler predicts them exactly; infinite where the model does not fit."""
+    try:
+        return float(compile(runs.integer_model(run, dataset), ENGINE).cycles)
+    except DoesNotFit:
+        return math.inf
 
 
 def uniform(space, weights, activations):
     """Widths of one weight and one activation width, where the space has them."""
-    wanted = {"weights": weights, "activations": activations, "positions": 8}
+    wanted = {"weights": weights, "activations": activations}
     return {name: min(choices, key=lambda b: abs(b - wanted[name.rsplit(" ", 1)[1]])) for name, choices in space.tensors().items()}
 
 
@@ -117,14 +119,22 @@ def warm_starts(space, costs):
     return [dict(start) for start in dict.fromkeys(tuple(start.items()) for start in starts)]
 
 
+def _shown(url):
+    """The URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(no URL)"
+
+
 def storage():
     """Where studies are kept: the database of STORAGE, or a journal file. ConnectionError where no database answers."""
     if url := os.environ.get(VARIABLE):
         try:
             return RDBStorage(url, engine_kwargs={"connect_args": {"connect_timeout": 10}} if url.startswith("postgresql") else None)
         except (SQLAlchemyError, ImportError) as error:
-            shown = re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
-            raise ConnectionError(f"{VARIABLE}={shown}: no database to be had there ({type(error).__name__})") from None
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[-1]
+            raise ConnectionError(f"{VARIABLE}={_shown(url)}: no database to be had there ({reason})") from None
     folder = paths.BUILD / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(folder / "studies.log")))
@@ -133,18 +143,22 @@ def storage():
 def study(experiment, space):
     """The study of a space on these data, with this code; made where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    identity = [asdict(space), asdict(RECIPE), experiment.profile, experiment.dataset.fingerprint, runs.source_hash(runs.QUANT_SOURCES)]
+    engine = sorted(f"engine/{path.name}" for path in (paths.PACKAGE / "engine").glob("*.py"))
+    sources = runs.source_hash((*runs.QUANT_SOURCES, *engine))
+    recipes = [asdict(RECIPE), asdict(experiment.float_run(0).recipe), experiment.seeds, experiment.profile]
+    identity = [asdict(space), recipes, asdict(ENGINE), experiment.dataset.fingerprint, sources]
     name = f"{space.name}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
     return optuna.create_study(study_name=name, storage=storage(), directions=["minimize"] * 3, load_if_exists=True)
 
 
 def search(experiment, space, trials):
-    """Carry a study on to so many trials. -> frame of those that fit the engine: trial, model, error (% against float, validation),
-    size_bytes, cycles, on_front, and the bits of every tensor."""
+    """Carry a study on to so many trials. -> frame: trial, model, error (% against float, validation), size_bytes, cycles, on_front, and
+    the bits of every tensor."""
     current = study(experiment, space)
-    if not current.trials:
+    if len(current.trials) < trials:
         for widths in warm_starts(space, sensitivities(experiment, space)):
-            current.enqueue_trial({name: space.tensors()[name].index(bits) for name, bits in widths.items()} | {"shape": 0})
+            places = {name: space.tensors()[name].index(bits) for name, bits in widths.items()}
+            current.enqueue_trial(places | {"shape": 0}, skip_if_exists=True)
     while (finished := sum(t.state.is_finished() for t in current.get_trials(deepcopy=False))) < trials:
         left = [t for t in current.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]  # by a process that was killed
         batch = {t.number: t.params for t in left} or _ask(current, space, min(BATCH, trials - finished))
@@ -178,18 +192,13 @@ def _tell(current, batch, experiment, space):
     whole = {number: p for number, p in batch.items() if p.keys() == tensors}
     for number in batch.keys() - whole.keys():  # killed while it was asked for
         current.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-    seeds = experiment.seeds[:1]
-    grid = [[run(experiment, *_decoded(space, p), seed, RECIPE) for seed in seeds] for p in whole.values()]
-    table = experiment.table([r for group in grid for r in group], f"{space.name} widths")
-    reference = low_bits.floats(experiment).set_index("seed")["mse_validation"]
-    changes = 100 * (table["mse_validation"] / table["seed"].map(reference) - 1)
-    for i, (number, group) in enumerate(zip(whole, grid, strict=True)):
-        rows = slice(i * len(seeds), (i + 1) * len(seeds))
-        try:
-            values = changes[rows].mean(), int(table["size_bytes"][rows].iloc[0]), cycles(group[0], experiment.dataset)
-            current.tell(number, values, skip_if_finished=True)
-        except DoesNotFit:
-            current.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+    seed = experiment.seeds[0]
+    grid = [run(experiment, *_decoded(space, parameters), seed, RECIPE) for parameters in whole.values()]
+    table = experiment.table(grid, f"{space.name} widths")
+    reference = experiment.table([experiment.float_run(seed)])["mse_validation"][0]
+    for number, trial_run, row in zip(whole, grid, table.itertuples(), strict=True):
+        values = 100 * (row.mse_validation / reference - 1), row.size_bytes, cycles(trial_run, experiment.dataset)
+        current.tell(number, values, skip_if_finished=True)
 
 
 def _frame(current, space):

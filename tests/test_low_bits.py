@@ -62,7 +62,7 @@ def test_worth_is_paired_and_ranking_by_validation():
     )
     frame = frames_low_bits.worth(runs_.assign(model="another shape"), floats).set_index("variant")
     assert frame["change"].tolist() == pytest.approx([10, 20]) and frame["low"].tolist() == pytest.approx([10, 20])
-    ranked = frames_low_bits.ranking(frame.reset_index(), floats)
+    ranked = frames_low_bits.ranking(frame.reset_index())
     assert ranked["variant"].tolist() == ["b", "a"] and ranked["mean"].tolist() == pytest.approx([5, 10])
     axes = plots_low_bits.plot_worth(frame.reset_index())
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]

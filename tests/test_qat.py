@@ -302,15 +302,16 @@ def test_softmax_of_every_score_difference_is_that_of_the_table(exponent, dtype)
             np.testing.assert_array_equal(codes, kernels.softmax(x.int().numpy(), table, numerator, k, 255))
 
 
-def test_softmax_gradient_is_that_of_the_real_softmax():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softmax_gradient_is_that_of_the_real_softmax(dtype):
     """With fine steps, the table softmax and its gradient come close to the real ones."""
-    scores = torch.randint(-60, 60, (2, 1, 4, 6), generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    weights = torch.randn(2, 1, 4, 6, generator=torch.Generator().manual_seed(1)).double()
+    scores = torch.randint(-60, 60, (2, 1, 4, 6), generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    weights = torch.randn(2, 1, 4, 6, generator=torch.Generator().manual_seed(1)).to(dtype)
     module = quant_layers.QuantSoftmax.from_float(None, QuantConfig())
     with torch.no_grad():
         module.quantizer.log_step.fill_(np.log(1 / 250))
-    module.double()
-    codes = module(quantize.Codes(scores, torch.tensor(2.0**-5, dtype=torch.float64)))
+    module.to(dtype)
+    codes = module(quantize.Codes(scores, torch.tensor(2.0**-5, dtype=dtype)))
     (codes.values * codes.step * weights).sum().backward()
     exact = scores.detach().clone().requires_grad_()
     ((exact * 2.0**-5).softmax(-1) * weights).sum().backward()

@@ -136,6 +136,6 @@ def test_a_scheduler_without_workers(build, dataset, monkeypatch):
     monkeypatch.setattr(scale_out, "WORKERS_TIMEOUT", 1)
     with LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster:
         monkeypatch.setenv(scale_out.VARIABLE, cluster.scheduler_address)
-        with pytest.raises(ConnectionError, match="no worker; start one with `dask worker tcp://"):
+        with pytest.raises(ConnectionError, match=r"no worker after 1 s; start one with `dask worker tcp://.* --nthreads 1`"):
             scale_out.collect(GRID[1:2], dataset)
         scale_out.client(cluster.scheduler_address).close(timeout=5)

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from qatlib import experiment as experiments
-from qatlib import models, paths, runs, search
+from qatlib import models, paths, plots_low_bits, runs, search
 from qatlib.engine import DoesNotFit
 from qatlib.experiment import Experiment
 from qatlib.train import TrainConfig
@@ -56,13 +56,11 @@ def test_every_width_of_a_trial_is_that_of_its_program(small, space):
     widths = {name: choices[i % len(choices)] for i, (name, choices) in enumerate(space.tensors().items())}
     program = runs.integer_model(search.run(small, space.shapes[0], widths, 0, FAST), small.dataset)
     operations = {o.path: o for o in program.operations}
-    assert len(widths) == 18
+    assert len(widths) == 17
     for name, bits in widths.items():
         path, kind = name.rsplit(" ", 1)
         if kind == "weights":
             assert operations[path].attributes["weight_bits"] == bits
-        elif kind == "positions":
-            assert operations[path].attributes["position_bits"] == bits
         elif path in program.tensors:  # an operand of 8 bits is the stream itself
             spans = (2**bits - 1, 2**bits - 2) if bits == 8 else (2**bits - 1,)
             assert program.tensors[path].high - program.tensors[path].low in spans, name
@@ -76,7 +74,7 @@ def test_it_begins_with_uniform_widths_and_with_what_costs_little(space):
     costs.loc[(costs["tensor"] == "head weights") & (costs["bits"] == 2), "change"] = -1.0
     starts = search.warm_starts(space, costs)
     assert all(start.keys() == set(names) for start in starts) and len({tuple(s.items()) for s in starts}) == len(starts)
-    assert {b for n, b in starts[0].items() if not n.endswith("positions")} == {4}
+    assert set(starts[0].values()) == {4}
     thresholds = [s for s in starts if s["head weights"] == 2 and s["tokens.embed weights"] in (3, 4)]
     assert {s["tokens.embed weights"] for s in thresholds} == {3, 4}  # at 0.03 % and at 1 %
 
@@ -108,12 +106,15 @@ def test_a_search_goes_on_where_it_was_killed(small, space, trials, anew):
     assert search.search(small, space, TRIALS).equals(frame)
 
 
-def test_what_does_not_fit_the_engine_is_no_candidate(small, space, trials, anew, monkeypatch):
-    def cycles(run, dataset):
+def test_what_does_not_fit_the_engine_has_no_cycles(small, space, trials, anew, monkeypatch):
+    def compile(*arguments):
         raise DoesNotFit("memory", 2, 1, "words")
 
-    monkeypatch.setattr(search, "cycles", cycles)
-    assert len(search.search(small, space, 9)) == 0
+    monkeypatch.setattr(search, "compile", compile)
+    frame = search.search(small, space, 9)
+    assert len(frame) == 9 and (frame["cycles"] == float("inf")).all() and frame["on_front"].any()
+    points = frame.assign(series="uniform widths", label="")
+    assert plots_low_bits.plot_front(frame, pd.concat([points, points.assign(series="finalists")]))
 
 
 def frame(rows):
