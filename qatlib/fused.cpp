@@ -169,7 +169,11 @@ void softmax(const float* __restrict scores, const uint8_t* table, float numerat
              float* __restrict p, long rows, long keys) {
     for (long r = 0; r < rows; r++, scores += keys, codes += keys, p += keys) {
         float largest = *std::max_element(scores, scores + keys), total = 0;
-        for (long k = 0; k < keys; k++) total += p[k] = table[(int)(largest - scores[k])];
+        for (long k = 0; k < keys; k++) {
+            float below = largest - scores[k];
+            bool real = below >= 0 && below <= 255;  // else a training that diverged: it shall show in the loss
+            total += p[k] = real ? table[(int)below] : NAN;
+        }
         float reciprocal = std::floor(numerator / total) * scale;  // scale: 2^-k
         for (long k = 0; k < keys; k++) {
             float code = std::floor(p[k] * reciprocal + 0.5f);

@@ -4,8 +4,8 @@ import torch
 
 from qatlib.quant_layers import QuantLinear
 
-MOMENTUM = 0.02  # of the running frequency of flips, and of the running mean code
-LIMIT = 0.02  # flips a step above which a weight is frozen
+MOMENTUM = 0.02  # of the running frequency of reversals, and of the running mean code
+LIMIT = 0.02  # of that frequency: a second reversal before the first is forgotten freezes a weight
 
 
 def damping(model):
@@ -20,7 +20,7 @@ def damping(model):
 
 
 class Freezer:
-    """Called after every step: a weight whose code flips back and forth too often stays at its mean code from then on."""
+    """Called after every step: a weight whose code has gone back and forth twice stays at its mean code from then on."""
 
     def __init__(self, model):
         self.states = [(layer, *(torch.zeros_like(layer.weight) for _ in range(4))) for layer in _layers(model)]

@@ -31,6 +31,11 @@ FAST = torch.float32  # the type of values that take the way of `fused`
 SCORE_EXPONENTS = (3, 4, 5, 6)  # scores are 8-bit codes of 2**-exponent
 
 
+def is_fast(values):
+    """Whether values take the way of `fused`, which knows float32 in the processor's memory."""
+    return values.dtype == FAST and values.device.type == "cpu"
+
+
 @dataclass
 class Graph:
     """The integer program, written down while the quantised model runs once."""
@@ -68,7 +73,7 @@ class Quantized(nn.Module):
 
     def is_fast(self, values):
         """Whether to take that way: not while the adaptive scheme looks at the values that it quantises."""
-        return values.dtype == FAST and not self.quantizer.choosing
+        return is_fast(values) and not self.quantizer.choosing
 
     def requantise(self, accumulator, accumulator_step):
         """Accumulator in steps of accumulator_step (per channel or scalar) -> Codes."""
@@ -261,7 +266,7 @@ class QuantScores(nn.Module):
         step = query.step.new_tensor(2.0 ** -int(self.exponent))
         product_step = query.step * key.step / math.sqrt(q.shape[-1])
         products = q @ k.transpose(-1, -2)
-        if products.dtype == FAST:
+        if is_fast(products):
             return Codes(fused.Requantise.apply(products, product_step, step, None, -128, 127), step)
         codes = Codes(round_clamp(products * round_multiplier(product_step / step), -128, 127), step)
         if query.graph is None:
@@ -295,7 +300,7 @@ class QuantSoftmax(nn.Module):
     def forward(self, scores):
         step = self.quantizer.step()
         numerator, k = kernels.softmax_constants(float(step.detach()))
-        function = fused.Softmax.apply if scores.values.dtype == FAST else softmax
+        function = fused.Softmax.apply if is_fast(scores.values) else softmax
         values = function(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
         codes = Codes(values, step)
         if scores.graph is None:

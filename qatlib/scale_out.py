@@ -22,6 +22,9 @@ VARIABLE = "SCHEDULER"  # environment: the address of a Dask scheduler
 WORKERS_TIMEOUT = 60  # seconds for a first worker to come
 RUN_TIMEOUT = 3600  # seconds without any run finished after which the cluster is given up
 
+# Dask's own setting gives every freed page back at once, and a training step asks for the same pages again.
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 1 << 30}
+
 
 def workers():
     """How many processes the local cluster has."""
@@ -31,6 +34,7 @@ def workers():
 @lru_cache
 def client(address):
     """The connection to a scheduler, made once; '': to a cluster of this machine's cores, which ends with this process."""
+    import dask
     from distributed import Client, LocalCluster
 
     if address:
@@ -38,7 +42,9 @@ def client(address):
             return Client(address, timeout=WORKERS_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ConnectionError(f"{VARIABLE}={address}: no scheduler answers there ({error})") from None
-    cluster = LocalCluster(n_workers=workers(), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL, memory_limit=0)
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL, "memory_limit": 0}
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in KEEP_MEMORY.items()}):
+        cluster = LocalCluster(n_workers=workers(), **options)
     connected = Client(cluster, set_as_default=False)
     atexit.register(lambda: (connected.close(timeout=5), cluster.close(timeout=5)))
     return connected

@@ -29,6 +29,10 @@ class TrainConfig:
     damping: float = 0.0
     freezing: bool = False
 
+    def __post_init__(self):
+        if not 0 <= self.weights_after < 1:
+            raise ValueError(f"weights_after is {self.weights_after}; it is a share of the steps, 0 or more and below 1")
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -80,7 +84,7 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     average = [s.clone() for s in state]
     errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
     lowest, narrow_at = errors[0], int(config.weights_after * steps)
-    freezer = oscillation.Freezer(model) if config.freezing else None
+    freezer = None
     for _ in range(config.epochs):
         began = time.perf_counter()
         model.train()
@@ -93,7 +97,8 @@ def fit(model, train, validation, config, *, seed, teacher=None):
             step(model, adam, train.inputs[rows], targets[rows], penalty)
             schedule.step()
             taken += 1
-            if freezer:
+            if config.freezing and taken > narrow_at:
+                freezer = freezer or oscillation.Freezer(model)
                 freezer()
             torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
         seconds += time.perf_counter() - began

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from qatlib import models, native, ptq, quant_layers
+from qatlib import fused, kernels, models, native, ptq, quant_layers
 from qatlib.quantize import Codes, QuantConfig
 
 
@@ -62,6 +62,13 @@ def test_values_and_gradients_are_those_of_the_spelled_out_way(
             difference, largest = (gradients[what] - expected).abs().max(), expected.abs().max()
             noise = 0.2 if "step" in what else 3e-3  # a step's gradient is a small difference of large sums
             assert difference <= noise * largest + 1e-5, f"{name}: {what}: off by {difference:.3g}, largest {largest:.3g}"
+
+
+def test_a_training_that_diverged_shows_it():
+    """A score that is no number makes its row's probabilities none, and no others."""
+    scores, step = torch.tensor([[3.0, float("nan"), 1.0], [3.0, 2.0, 1.0]]), torch.tensor(1 / 255)
+    codes = fused.Softmax.apply(scores, torch.tensor(2.0**-4), step, *kernels.softmax_constants(1 / 255), 255)
+    assert codes[0].isnan().all() and not codes[1].isnan().any()
 
 
 def test_a_tool_that_fails_says_what_it_said(tmp_path):
