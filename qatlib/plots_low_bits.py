@@ -57,11 +57,11 @@ def plot_front(frame, trained, ax=None):
     norm = Normalize(finite.min(), finite.max()) if len(finite) else Normalize(0, 1)
     size = shown["size_bytes"] / 1000
     ax.scatter(size, shown["error"], c=shown["cycles"], norm=norm, cmap="viridis_r", s=22, label=f"trial, trained briefly ({len(frame)})")
-    for (series, part), marker in zip(trained.groupby("series", sort=False), "Do", strict=True):
+    for (series, part), marker, below in zip(trained.groupby("series", sort=False), "Do", (6, -14), strict=True):
         size, style = part["size_bytes"] / 1000, {"marker": marker, "s": 90, "edgecolor": PALETTE[3], "linewidth": 2}
         ax.scatter(size, part["error"], c=part["cycles"], norm=norm, cmap="viridis_r", label=f"{series}, whole recipe", **style)
         for row in part.itertuples():
-            ax.annotate(row.label, (row.size_bytes / 1000, row.error), xytext=(8, 6), textcoords="offset points", fontsize=9)
+            ax.annotate(row.label, (row.size_bytes / 1000, row.error), xytext=(8, below), textcoords="offset points", fontsize=9)
     ax.axhline(0, color=COLOURS["float"], lw=2, label="float")
     ax.figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=ax, label=f"cycles on {ENGINE.name} (predicted)")
     ax.set(xlabel="stored on the device (kB)", ylabel="validation MSE against float (%)", ylim=(None, top))
