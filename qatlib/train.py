@@ -93,12 +93,13 @@ def fit(model, train, validation, config, *, seed, teacher=None):
                 qat.freeze_choices(model)
             if narrow_at:
                 qat.use_weight_bits(model, 8 if taken < narrow_at else None)
+            if config.freezing and taken == narrow_at:
+                freezer = oscillation.Freezer(model)
             penalty = config.damping * taken / steps * oscillation.damping(model) if config.damping else None
             step(model, adam, train.inputs[rows], targets[rows], penalty)
             schedule.step()
             taken += 1
-            if config.freezing and taken > narrow_at:
-                freezer = freezer or oscillation.Freezer(model)
+            if freezer:
                 freezer()
             torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
         seconds += time.perf_counter() - began
