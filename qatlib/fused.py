@@ -16,21 +16,25 @@ from qatlib import kernels, native, paths
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 
 
+TYPES = {"p": ctypes.c_void_p, "f": ctypes.c_float, "n": ctypes.c_long}
+SIGNATURES = {
+    "requantise": "ppnppffppnn",
+    "requantise_back": "ppppnppffpppppnn",
+    "weights": "pppnpfffppppnn",
+    "weights_back": "ppppppnppffppppnn",
+    "add": "ppppffppnnn",
+    "add_back": "pppppffppppnnn",
+    "softmax": "ppfffppnn",
+    "softmax_back": "ppppppnn",
+}
+
+
 @lru_cache
 def _library():
     library = native.library(paths.PACKAGE / "fused.cpp", *OPTIONS)
-    pointer, real, size = ctypes.c_void_p, ctypes.c_float, ctypes.c_long
-    p, f, n = pointer, real, size
-    library.requantise.argtypes = [p, p, n, p, p, f, f, p, p, n, n]
-    library.requantise_back.argtypes = [p, p, p, p, n, p, p, f, f, p, p, p, p, p, n, n]
-    library.weights.argtypes = [p, p, p, n, p, f, f, f, p, p, p, p, n, n]
-    library.weights_back.argtypes = [p, p, p, p, p, p, n, p, p, f, f, p, p, p, p, n, n]
-    library.add.argtypes = [p, p, p, p, f, f, p, p, n, n, n]
-    library.add_back.argtypes = [p, p, p, p, p, f, f, p, p, p, p, n, n, n]
-    library.softmax.argtypes = [p, p, f, f, f, p, p, n, n]
-    library.softmax_back.argtypes = [p, p, p, p, p, p, n, n]
-    for name in ("requantise", "requantise_back", "weights", "weights_back", "add", "add_back", "softmax", "softmax_back"):
-        getattr(library, name).restype = None
+    for name, types in SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = [TYPES[t] for t in types], None
     return library
 
 
@@ -82,7 +86,7 @@ class Requantise(torch.autograd.Function):
         return *_requantised_back(g, *ctx.saved_tensors, *ctx.range)[:4], None, None
 
 
-def whole_weights(weight, bias, log_step, x_step, room, low, high):
+def _whole_weights(weight, bias, log_step, x_step, room, low, high):
     """-> whole weights (out, in), whole biases, the accumulator's step and the weights' step, (out,) each."""
     codes = torch.empty_like(weight)
     bias_codes, acc_step, step = (torch.empty_like(bias) for _ in range(3))
@@ -95,7 +99,7 @@ class Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, log_step, x_step, step, zero, room, weight_low, weight_high, low, high):
-        whole, bias_codes, acc_step, weight_step = whole_weights(weight, bias, log_step, x_step, room, weight_low, weight_high)
+        whole, bias_codes, acc_step, weight_step = _whole_weights(weight, bias, log_step, x_step, room, weight_low, weight_high)
         acc = torch.addmm(bias_codes, x.flatten(0, -2), whole.T)
         codes, m = _requantised(acc, acc_step, step, zero, low, high)
         ctx.save_for_backward(x, weight, bias, log_step, x_step, whole, acc_step, weight_step, acc, m, step, zero)
