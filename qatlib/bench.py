@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import torch
 
-from qatlib import data, models, paths, ptq, summary, train, zoo
+from qatlib import data, fused, models, paths, ptq, summary, train, zoo
 from qatlib.engine import CONFIGS, compile, simulate
 from qatlib.engine.rtl import build
 from qatlib.engine.synthesis import DEVICES
@@ -108,7 +108,7 @@ def step_seconds(*, rounds=60, batch=256):
     model = models.Forecaster(config, models.Sensor(0.002, 17.0, 9.0))
     twin = ptq.quantise(model, QuantConfig(4, 4), inputs)
     recipe, times = train.TrainConfig(), ([], [])
-    pairs = [(m.train(), train.optimiser(m, recipe, steps=1000)[0]) for m in (model, twin)]
+    pairs = [(fused.Fused(m).train(), train.optimiser(m, recipe, steps=1000)[0]) for m in (model, twin)]
     for _ in range(rounds):
         for (network, optimiser), seconds in zip(pairs, times, strict=True):
             began = time.perf_counter()

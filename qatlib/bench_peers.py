@@ -23,7 +23,7 @@ from torch import nn
 from torchao.quantization import quantize_
 from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 
-from qatlib import data, models, paths, ptq, runs, train
+from qatlib import data, fused, models, paths, ptq, runs, train
 from qatlib.experiment import RECIPES
 from qatlib.quantize import QuantConfig
 
@@ -170,7 +170,8 @@ def main():
     for name, network in {"float": undropped, "qatlib": ours}.items():
         trained = copy.deepcopy(network).train()
         adam, _ = train.optimiser(trained, RECIPE, steps=1000)
-        steppers[name] = lambda m=trained, a=adam: train.step(m, a, inputs, targets)
+        network = fused.Fused(trained).train()
+        steppers[name] = lambda m=network, a=adam: train.step(m, a, inputs, targets)
     for name, network in peers.items():
         trained = copy.deepcopy(network).train()
         adam, _ = peer_optimiser(trained, 1000)

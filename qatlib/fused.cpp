@@ -1,18 +1,23 @@
-// The elementwise parts of the quantised layers, forward and backward, each in one pass over the values: float32, for training.
-// The arithmetic is that of quant_layers, which evaluates in float64 without this file. Values are rows x channels, channels last.
-// Sums go over rows first, channel by channel, in the order of the rows: the same on every machine.
+// A quantised model's training step: its integer program, forward and backward, each operation in one pass over the values, float32.
+// The arithmetic is that of quant_layers, which evaluates in float64 without this file. Values are windows x tokens x channels.
+// Every sum has one order, that of the rows.
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 namespace {
 
+using Floats = std::vector<float>;
+
 struct Range {
     float low, high;
     // `zero`: where given, the learned unsigned code of zero, and the range is -zero .. -zero + (high - low)
-    Range(const float* __restrict zero, float low, float high) : low(low), high(high) {
+    Range(const float* zero, float low, float high) : low(low), high(high) {
         if (!zero) return;
         float code = std::min(std::max(std::floor(*zero + 0.5f), 0.0f), high - low);
         this->high = high - low - code;
@@ -44,156 +49,740 @@ void addition(float& a1, float& a2, float& shift) {
     a1 = kept(a1, 65535), a2 = kept(a2, 65535), shift = kept(shift, 1073741823);
 }
 
+// -- Matrix products, 16 columns at a time. Columns are read up to the next multiple of 16: buffers end in PAD spare values.
+
+constexpr long LANES = 16, PAD = LANES, ROWS = 8, PANEL = 32, BLOCK = 512;  // sums of more are taken in double
+typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline Lanes& lanes(float* p) { return *reinterpret_cast<Lanes*>(p); }
+inline const Lanes& lanes(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
+inline long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
+
+#if defined(__clang__)
+#define FUSED_MULTIPLY_ADD _Pragma("clang fp contract(fast)")
+#define FUSABLE
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define FUSED_MULTIPLY_ADD
+#define INDEPENDENT _Pragma("GCC ivdep")
+#define FUSABLE __attribute__((optimize("fp-contract=fast")))
+#endif
+
+// c[r][n] = sum over k of a[r][k] * b[k][n]
+template <int R>
+FUSABLE void product_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long depth, long columns) {
+    FUSED_MULTIPLY_ADD
+    for (long n = 0; n < columns; n += LANES) {
+        Lanes sum[R] = {};
+        for (long k = 0; k < depth; k++) {
+            Lanes other = lanes(b + k * b_row + n);
+            for (int r = 0; r < R; r++) sum[r] += a[r * a_row + k] * other;
+        }
+        for (int r = 0; r < R; r++) lanes(c + r * c_row + n) = sum[r];
+    }
+}
+
+void product(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long depth, long columns) {
+    for (; rows >= ROWS; rows -= ROWS, a += ROWS * a_row, c += ROWS * c_row) product_of<ROWS>(a, a_row, b, b_row, c, c_row, depth, columns);
+    for (; rows > 0; rows--, a += a_row, c += c_row) product_of<1>(a, a_row, b, b_row, c, c_row, depth, columns);
+}
+
+// c[o][n] += sum over r of a[r][o] * b[r][n]
+template <int R>
+FUSABLE void outer_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long columns) {
+    FUSED_MULTIPLY_ADD
+    for (long n = 0; n < columns; n += LANES) {
+        Lanes sum[R];
+        for (int o = 0; o < R; o++) sum[o] = lanes(c + o * c_row + n);
+        for (long r = 0; r < rows; r++) {
+            Lanes other = lanes(b + r * b_row + n);
+            for (int o = 0; o < R; o++) sum[o] += a[r * a_row + o] * other;
+        }
+        for (int o = 0; o < R; o++) lanes(c + o * c_row + n) = sum[o];
+    }
+}
+
+void outer(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long outputs, long columns) {
+    for (; outputs >= ROWS; outputs -= ROWS, a += ROWS, c += ROWS * c_row) outer_of<ROWS>(a, a_row, b, b_row, c, c_row, rows, columns);
+    for (; outputs > 0; outputs--, a++, c += c_row) outer_of<1>(a, a_row, b, b_row, c, c_row, rows, columns);
+}
+
+// to[c][r] = from[r][c], rows of `to` padded
+void transpose(const float* from, long from_row, float* to, long rows, long columns) {
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < columns; c++) to[c * padded(rows) + r] = from[r * from_row + c];
+}
+
+// -- The program
+
+// Whole numbers in a step: per window `size` of them. `met`: whether the way back has put a gradient here already.
+struct Tensor {
+    long size;
+    Floats values, grad;
+    float step = 0;
+    double of_step = 0;
+    bool met = false;
+
+    // where to add a gradient
+    float* summed(long windows) {
+        if (!met) std::fill(grad.begin(), grad.begin() + windows * size, 0.0f);
+        met = true;
+        return grad.data();
+    }
+    // adds where there is a gradient already, sets where there is none; the caller writes all of it and says so by `met`
+    void put(long at, const float* from, long n) {
+        float* to = grad.data() + at;
+        if (met)
+            for (long i = 0; i < n; i++) to[i] += from[i];
+        else
+            std::copy(from, from + n, to);
+    }
+};
+
+struct Parameter {
+    const float* values;
+    float* grad;
+};
+
+// A quantised result: its tensor, the parameters that hold its log step and its zero (or none), its range
+struct Result {
+    Tensor& tensor;
+    const Parameter *log_step, *zero;
+    float low, high;
+
+    Range begin() {
+        tensor.step = std::exp(*log_step->values);
+        return range();
+    }
+    Range range() const { return Range(zero ? zero->values : nullptr, low, high); }
+    void end(double of_step, double edge) {
+        *log_step->grad += (tensor.of_step + of_step) * tensor.step;
+        if (zero) *zero->grad -= edge;
+    }
+};
+
+// codes = clamp(round(acc * m)) with one m for all values
+void requantise(const float* __restrict acc, float* __restrict codes, float m, Range range, long n) {
+    for (long i = 0; i < n; i++) codes[i] = rounded(acc[i] * m, range);
+}
+
+// Turns gradients of codes into those of acc; adds that of m, and what lies beyond the range.
+struct Scalar {
+    double of_m = 0, edge = 0;
+
+    void back(float* __restrict g, const float* __restrict acc, float m, Range range, long n) {
+        for (; n >= BLOCK; n -= BLOCK, g += BLOCK, acc += BLOCK) block<LANES>(g, acc, m, range, BLOCK);
+        block<1>(g, acc, m, range, n);
+    }
+    template <int W>
+    void block(float* __restrict g, const float* __restrict acc, float m, Range range, long n) {
+        float products[W] = {}, outside[W] = {};
+        for (long i = 0; i < n; i += W)
+            for (int l = 0; l < W; l++) {
+                float passed = inside(acc[i + l] * m, range) ? g[i + l] : 0.0f;
+                outside[l] += g[i + l] - passed;
+                products[l] += passed * acc[i + l];
+                g[i + l] = passed * m;
+            }
+        for (int l = 0; l < W; l++) of_m += products[l], edge += outside[l];
+    }
+    // ends the result; -> the gradient of the accumulator's step
+    double end(Result& result, float acc_step) {
+        double step = result.tensor.step;
+        result.end(-of_m * acc_step / step / step, edge);
+        return of_m / step;
+    }
+};
+
+struct Operation {
+    virtual ~Operation() = default;
+    virtual void forward(long windows) = 0;
+    virtual void backward(long windows) = 0;
+};
+
+// The input, in counts
+struct Quantise : Operation {
+    const float*& input;
+    Result y;
+    float unit, m = 0;
+    Quantise(const float*& input, Result y, float unit) : input(input), y(y), unit(unit) {}
+    void forward(long windows) override {
+        Range range = y.begin();
+        m = multiplier(unit / y.tensor.step);
+        requantise(input, y.tensor.values.data(), m, range, windows * y.tensor.size);
+    }
+    void backward(long windows) override {
+        Scalar sums;
+        float* g = y.tensor.summed(windows);
+        sums.back(g, input, m, y.range(), windows * y.tensor.size);
+        sums.end(y, unit);
+    }
+};
+
+struct Requantise : Operation {
+    Tensor& x;
+    Result y;
+    float m = 0;
+    Requantise(Tensor& x, Result y) : x(x), y(y) {}
+    void forward(long windows) override {
+        Range range = y.begin();
+        m = multiplier(x.step / y.tensor.step);
+        requantise(x.values.data(), y.tensor.values.data(), m, range, windows * x.size);
+    }
+    void backward(long windows) override {
+        Scalar sums;
+        float* g = y.tensor.summed(windows);
+        sums.back(g, x.values.data(), m, y.range(), windows * x.size);
+        x.put(0, g, windows * x.size);
+        x.met = true;
+        x.of_step += sums.end(y, x.step);
+    }
+};
+
+// Mean over the tokens
+struct Pool : Operation {
+    Tensor& x;
+    Result y;
+    Floats acc;
+    float m = 0;
+    Pool(Tensor& x, Result y) : x(x), y(y) {}
+    void forward(long windows) override {
+        long channels = y.tensor.size, tokens = x.size / channels;
+        Range range = y.begin();
+        m = multiplier(x.step / tokens / y.tensor.step);
+        acc.assign(windows * channels, 0);
+        for (long w = 0; w < windows; w++)
+            for (long t = 0; t < tokens; t++)
+                for (long c = 0; c < channels; c++) acc[w * channels + c] += x.values[(w * tokens + t) * channels + c];
+        requantise(acc.data(), y.tensor.values.data(), m, range, windows * channels);
+    }
+    void backward(long windows) override {
+        long channels = y.tensor.size, tokens = x.size / channels;
+        Scalar sums;
+        float* g = y.tensor.summed(windows);
+        sums.back(g, acc.data(), m, y.range(), windows * channels);
+        for (long w = 0; w < windows; w++)
+            for (long t = 0; t < tokens; t++) x.put((w * tokens + t) * channels, g + w * channels, channels);
+        x.met = true;
+        x.of_step += sums.end(y, x.step / tokens) / tokens;
+    }
+};
+
+// The weight's step stays above |bias| / (x_step * room), at which bias and accumulator fit.
+struct Linear : Operation {
+    Tensor& x;
+    Result y;
+    const Parameter &weight, &bias, &log_step;
+    long inputs, outputs, steps;
+    float finer, room;
+    Range range;  // of the weights
+    Floats whole, turned, whole_bias, step, acc_step, m, acc, sums, of_weight, panel, of_x;
+    std::vector<double> of_m, edge, of_bias;
+
+    Linear(Tensor& x, Result y, const Parameter& weight, const Parameter& bias, const Parameter& log_step, long inputs, long outputs,
+           long steps, float finer, float room, float low, float high)
+        : x(x),
+          y(y),
+          weight(weight),
+          bias(bias),
+          log_step(log_step),
+          inputs(inputs),
+          outputs(outputs),
+          steps(steps),
+          finer(finer),
+          room(room),
+          range(nullptr, low, high),
+          whole(outputs * padded(inputs) + PAD),
+          turned(inputs * padded(outputs) + PAD),
+          of_weight(whole.size()),
+          panel(PANEL * padded(outputs) + PAD),
+          of_x(PANEL * padded(inputs) + PAD) {
+        for (auto* v : {&whole_bias, &step, &acc_step, &m}) v->resize(outputs);
+        sums.resize(3 * outputs);
+    }
+    float learned(long o) const { return std::exp(log_step.values[steps == 1 ? 0 : o] + finer); }
+
+    void forward(long windows) override {
+        Range result = y.begin();
+        long rows = windows * y.tensor.size / outputs, wide = padded(outputs);
+        for (long o = 0; o < outputs; o++) {
+            float b = bias.values[o];
+            step[o] = std::max(learned(o), std::fabs(b) / (x.step * room));
+            acc_step[o] = x.step * step[o];
+            whole_bias[o] = std::floor(b / acc_step[o] + 0.5f);
+            m[o] = multiplier(acc_step[o] / y.tensor.step);
+            const float* from = weight.values + o * inputs;
+            float *to = whole.data() + o * padded(inputs), s = step[o];
+            for (long i = 0; i < inputs; i++) to[i] = rounded(from[i] / s, range);
+        }
+        transpose(whole.data(), padded(inputs), turned.data(), outputs, inputs);
+        acc.resize(rows * outputs);
+        for (long r = 0; r < rows; r += PANEL) {
+            long n = std::min(PANEL, rows - r);
+            product(&x.values[r * inputs], inputs, turned.data(), wide, panel.data(), wide, n, inputs, outputs);
+            for (long i = 0; i < n; i++) end(&panel[i * wide], &acc[(r + i) * outputs], &y.tensor.values[(r + i) * outputs], result);
+        }
+    }
+    void end(const float* __restrict sum, float* __restrict acc, float* __restrict codes, Range result) const {
+        const float* __restrict b = whole_bias.data(), * __restrict m = this->m.data();
+        for (long o = 0; o < outputs; o++) {
+            acc[o] = sum[o] + b[o];
+            codes[o] = rounded(acc[o] * m[o], result);
+        }
+    }
+
+    void backward(long windows) override {
+        Range result = y.range();
+        long rows = windows * y.tensor.size / outputs, wide = padded(outputs);
+        const float* g = y.tensor.summed(windows);
+        std::fill(of_weight.begin(), of_weight.end(), 0.0f);
+        for (auto* v : {&of_m, &edge, &of_bias}) v->assign(outputs, 0);
+        for (long r = 0; r < rows; r += PANEL) {
+            long n = std::min(PANEL, rows - r);
+            std::fill(sums.begin(), sums.end(), 0.0f);
+            for (long i = 0; i < n; i++) begin(&g[(r + i) * outputs], &acc[(r + i) * outputs], &panel[i * wide], result);
+            for (long o = 0; o < outputs; o++) of_m[o] += sums[o], edge[o] += sums[outputs + o], of_bias[o] += sums[2 * outputs + o];
+            outer(panel.data(), wide, &x.values[r * inputs], inputs, of_weight.data(), padded(inputs), n, outputs, inputs);
+            product(panel.data(), wide, whole.data(), padded(inputs), of_x.data(), padded(inputs), n, outputs, inputs);
+            for (long i = 0; i < n; i++) x.put((r + i) * inputs, &of_x[i * padded(inputs)], inputs);
+        }
+        x.met = true;
+        double of_step = 0, beyond = 0;
+        for (long o = 0; o < outputs; o++) {
+            of_step -= of_m[o] * acc_step[o] / y.tensor.step / y.tensor.step;
+            beyond += edge[o];
+            weights_back(o, of_m[o] / y.tensor.step);
+        }
+        y.end(of_step, beyond);
+    }
+    void begin(const float* __restrict g, const float* __restrict acc, float* __restrict g_acc, Range result) {
+        float* __restrict of_m = sums.data(), * __restrict edge = of_m + outputs, * __restrict of_bias = edge + outputs;
+        const float* __restrict m = this->m.data();
+        for (long o = 0; o < outputs; o++) {
+            float passed = inside(acc[o] * m[o], result) ? g[o] : 0.0f;
+            edge[o] += g[o] - passed;
+            of_m[o] += passed * acc[o];
+            of_bias[o] += g_acc[o] = passed * m[o];
+        }
+    }
+    void weights_back(long o, double g_acc_step) {
+        double of_step = 0, of_acc_step = g_acc_step - of_bias[o] * bias.values[o] / acc_step[o] / acc_step[o];
+        const float *from = weight.values + o * inputs, *g = &of_weight[o * padded(inputs)];
+        for (long i = 0; i < inputs; i++) {
+            float v = from[i] / step[o], passed = (inside(v, range) ? g[i] : 0.0f) / step[o];
+            weight.grad[o * inputs + i] += passed;
+            of_step -= passed * v;
+        }
+        bias.grad[o] += of_bias[o] / acc_step[o];
+        x.of_step += of_acc_step * step[o];
+        if (step[o] == learned(o)) log_step.grad[steps == 1 ? 0 : o] += (of_step + of_acc_step * x.step) * step[o];
+    }
+};
+
+// columns(width, first): all columns in blocks of 16, the rest one by one
+template <class F>
+void across(long columns, F f) {
+    long c = 0;
+    for (; c + LANES <= columns; c += LANES) f(std::integral_constant<int, LANES>(), c);
+    for (; c < columns; c++) f(std::integral_constant<int, 1>(), c);
+}
+
+// codes = clamp(round(a1 * x + shift + a2 * y)), of which a1 = gain * x_step / step, a2 = gain * y_step / step, shift = offset / step.
+// Either y is a tensor, and gain and offset are parameters; or it is positions, of `steps` learned steps, gain 1 and offset 0.
+struct Add : Operation {
+    Tensor &x, *other;
+    Result z;
+    const Parameter *gain, *offset, *position, *log_step;
+    long channels, rows, steps;  // rows of a window
+    Range range;                 // of the positions
+    Floats whole, y_step, exact, factors, of_y;
+    std::vector<double> of_exact;  // and what lies beyond the range
+
+    Add(Tensor& x, Tensor* other, Result z, const Parameter* gain, const Parameter* offset, const Parameter* position,
+        const Parameter* log_step, long channels, long steps, float low, float high)
+        : x(x),
+          other(other),
+          z(z),
+          gain(gain),
+          offset(offset),
+          position(position),
+          log_step(log_step),
+          channels(channels),
+          rows(x.size / channels),
+          steps(steps),
+          range(nullptr, low, high),
+          whole(x.size),
+          y_step(channels),
+          exact(3 * channels),
+          factors(3 * channels),
+          of_y(x.size) {}
+
+    void forward(long windows) override {
+        Range result = z.begin();
+        for (long c = 0; c < channels; c++) {
+            y_step[c] = other ? other->step : std::exp(log_step->values[steps == 1 ? 0 : c]);
+            float by = gain ? gain->values[c] : 1.0f, step = z.tensor.step;
+            float* e = &exact[c];
+            e[0] = by * x.step / step, e[channels] = by * y_step[c] / step, e[2 * channels] = offset ? offset->values[c] / step : 0.0f;
+            float* f = &factors[c];
+            for (int i = 0; i < 3; i++) f[i * channels] = e[i * channels];
+            addition(f[0], f[channels], f[2 * channels]);
+        }
+        if (!other)
+            for (long i = 0; i < x.size; i++) whole[i] = rounded(position->values[i] / y_step[i % channels], range);
+        across(channels, [&](auto width, long c) { columns<width>(c, windows * rows, result); });
+    }
+    const float* y(long r) const { return other ? &other->values[r * channels] : &whole[r % rows * channels]; }
+    template <int W>
+    void columns(long c, long n, Range range) {
+        const float *a1 = &factors[c], *a2 = a1 + channels, *shift = a2 + channels, *from = &x.values[c];
+        float* to = &z.tensor.values[c];
+        for (long r = 0; r < n; r++, from += channels, to += channels) {
+            const float* y = this->y(r) + c;
+            for (int i = 0; i < W; i++) to[i] = rounded(from[i] * a1[i] + shift[i] + y[i] * a2[i], range);
+        }
+    }
+
+    void backward(long windows) override {
+        Range result = z.range();
+        z.tensor.summed(windows), x.summed(windows);
+        if (other) other->summed(windows);
+        std::fill(of_y.begin(), of_y.end(), 0.0f);
+        of_exact.assign(4 * channels, 0);
+        across(channels, [&](auto width, long c) { columns_back<width>(c, windows * rows, result); });
+        double of_step = 0, beyond = 0, step = z.tensor.step;
+        for (long c = 0; c < channels; c++) {
+            double by = gain ? gain->values[c] : 1.0f, *of = &of_exact[c];
+            for (int i = 0; i < 3; i++) of_step -= of[i * channels] * exact[i * channels + c] / step;
+            beyond += of[3 * channels];
+            x.of_step += of[0] * by / step;
+            if (other)
+                other->of_step += of[channels] * by / step;
+            else
+                position_back(c, of[channels] / step);
+            if (gain) gain->grad[c] += (of[0] * x.step + of[channels] * y_step[c]) / step;
+            if (offset) offset->grad[c] += of[2 * channels] / step;
+        }
+        z.end(of_step, beyond);
+    }
+    template <int W>
+    void columns_back(long c, long n, Range range) {
+        const float *a1 = &factors[c], *a2 = a1 + channels, *shift = a2 + channels;
+        double* of = &of_exact[c];
+        for (long first = 0; first < n; first += BLOCK) {
+            float of_a1[W] = {}, of_a2[W] = {}, of_shift[W] = {}, beyond[W] = {};
+            for (long r = first; r < std::min(n, first + BLOCK); r++) {
+                const float *from = &x.values[r * channels + c], *g = &z.tensor.grad[r * channels + c], *y = this->y(r) + c;
+                float *g_x = &x.grad[r * channels + c], *g_y = (other ? &other->grad[r * channels] : &of_y[r % rows * channels]) + c;
+                INDEPENDENT for (int i = 0; i < W; i++) {
+                    float passed = inside(from[i] * a1[i] + shift[i] + y[i] * a2[i], range) ? g[i] : 0.0f;
+                    beyond[i] += g[i] - passed;
+                    of_a1[i] += passed * from[i];
+                    of_a2[i] += passed * y[i];
+                    of_shift[i] += passed;
+                    g_x[i] += passed * a1[i];
+                    g_y[i] += passed * a2[i];
+                }
+            }
+            for (int i = 0; i < W; i++)
+                of[i] += of_a1[i], of[channels + i] += of_a2[i], of[2 * channels + i] += of_shift[i], of[3 * channels + i] += beyond[i];
+        }
+    }
+    void position_back(long c, double of_y_step) {
+        for (long i = c; i < x.size; i += channels) {
+            float v = position->values[i] / y_step[c], passed = (inside(v, range) ? of_y[i] : 0.0f) / y_step[c];
+            position->grad[i] += passed;
+            of_y_step -= passed * v;
+        }
+        log_step->grad[steps == 1 ? 0 : c] += of_y_step * y_step[c];
+    }
+};
+
+// Matrices of the heads lie side by side in a token: head h of window w begins at (w * tokens) * heads * width + h * width.
+struct Heads {
+    long count, width;
+    long row() const { return count * width; }
+    long at(long window, long tokens, long head) const { return window * tokens * row() + head * width; }
+};
+
+void copy_padded(const float* from, long from_row, float* to, long rows, long columns) {
+    for (long r = 0; r < rows; r++) std::copy(from + r * from_row, from + r * from_row + columns, to + r * padded(columns));
+}
+
+void add_rows(Tensor& to, long at, long to_row, const float* from, long rows, long columns) {
+    for (long r = 0; r < rows; r++) to.put(at + r * to_row, from + r * padded(columns), columns);
+}
+
+// Q K^T / sqrt(width) as codes of a fixed power of two
+struct Scores : Operation {
+    Tensor &query, &key, &y;
+    Heads heads;
+    long queries, keys;
+    float power, m = 0;
+    Range range{nullptr, -128, 127};
+    Floats acc, turned, square, wide, g_acc;
+
+    Scores(Tensor& query, Tensor& key, Tensor& y, Heads heads, float power)
+        : query(query),
+          key(key),
+          y(y),
+          heads(heads),
+          queries(query.size / heads.row()),
+          keys(key.size / heads.row()),
+          power(power),
+          turned(heads.width * padded(keys) + PAD),
+          square(queries * padded(keys) + PAD),
+          wide(std::max(queries, keys) * padded(heads.width) + PAD),
+          g_acc(queries * padded(keys) + PAD) {}
+
+    float product_step() const { return query.step * key.step / std::sqrt((float)heads.width); }
+    void forward(long windows) override {
+        y.step = power;
+        m = multiplier(product_step() / y.step);
+        acc.resize(windows * y.size);
+        float* sum = acc.data();
+        for (long w = 0; w < windows; w++)
+            for (long h = 0; h < heads.count; h++, sum += queries * keys) {
+                transpose(&key.values[heads.at(w, keys, h)], heads.row(), turned.data(), keys, heads.width);
+                product(&query.values[heads.at(w, queries, h)], heads.row(), turned.data(), padded(keys), square.data(), padded(keys),
+                        queries, heads.width, keys);
+                for (long q = 0; q < queries; q++) std::copy(&square[q * padded(keys)], &square[q * padded(keys)] + keys, sum + q * keys);
+            }
+        requantise(acc.data(), y.values.data(), m, range, windows * y.size);
+    }
+    void backward(long windows) override {
+        Scalar sums;
+        float* g = y.summed(windows);
+        sums.back(g, acc.data(), m, range, windows * y.size);
+        for (long w = 0; w < windows; w++)
+            for (long h = 0; h < heads.count; h++, g += queries * keys) {
+                const float *q = &query.values[heads.at(w, queries, h)], *k = &key.values[heads.at(w, keys, h)];
+                copy_padded(k, heads.row(), wide.data(), keys, heads.width);
+                product(g, keys, wide.data(), padded(heads.width), square_of(queries), padded(heads.width), queries, keys, heads.width);
+                add_rows(query, heads.at(w, queries, h), heads.row(), square_of(queries), queries, heads.width);
+                std::fill(square_of(keys), square_of(keys) + keys * padded(heads.width), 0.0f);
+                outer(g, keys, q, heads.row(), square_of(keys), padded(heads.width), queries, keys, heads.width);
+                add_rows(key, heads.at(w, keys, h), heads.row(), square_of(keys), keys, heads.width);
+            }
+        query.met = key.met = true;
+        double of_product_step = sums.of_m / y.step;
+        query.of_step += of_product_step * product_step() / query.step;
+        key.of_step += of_product_step * product_step() / key.step;
+    }
+    float* square_of(long rows) {
+        if ((long)g_acc.size() < rows * padded(heads.width) + PAD) g_acc.resize(rows * padded(heads.width) + PAD);
+        return g_acc.data();
+    }
+};
+
+// kernels.softmax of each row; `p` keeps T / sum T for the way back, negative where the code was clipped
+struct Softmax : Operation {
+    Tensor& x;
+    Result y;
+    long keys;
+    Floats table, p;
+    Softmax(Tensor& x, Result y, long keys, const double* table) : x(x), y(y), keys(keys), table(table, table + 256) {}
+
+    void forward(long windows) override {
+        y.begin();
+        double limit = 255 << 17, step = y.tensor.step, k = std::min(24.0, std::floor(std::log2(limit * step)));
+        if (std::floor(std::exp2(k) / step + 0.5) >= limit) k--;
+        float numerator = std::floor(std::exp2(k) / step + 0.5), scale = std::exp2(-k);
+        p.resize(windows * x.size);
+        const float* scores = x.values.data();
+        float *codes = y.tensor.values.data(), *p = this->p.data();
+        for (long r = 0; r < windows * x.size / keys; r++, scores += keys, codes += keys, p += keys) {
+            float largest = *std::max_element(scores, scores + keys), total = 0;
+            for (long i = 0; i < keys; i++) {
+                float below = largest - scores[i];
+                bool real = below >= 0 && below <= 255;  // else a training that diverged: it shall show in the loss
+                total += p[i] = real ? table[(int)below] : NAN;
+            }
+            float reciprocal = std::floor(numerator / total) * scale;
+            for (long i = 0; i < keys; i++) {
+                float code = std::floor(p[i] * reciprocal + 0.5f);
+                codes[i] = std::min(code, y.high);
+                p[i] = (code > y.high ? -p[i] : p[i]) / total;
+            }
+        }
+    }
+    // Of the real softmax: d code / d p = 1 / step where the code was not clipped
+    void backward(long windows) override {
+        double of_step = 0;
+        float ratio = x.step / y.tensor.step;
+        float *g = y.tensor.summed(windows), *p = this->p.data();
+        for (long r = 0; r < windows * x.size / keys; r++, g += keys, p += keys) {
+            float total = 0;
+            for (long i = 0; i < keys; i++) total += g[i] = p[i] > 0 ? g[i] * p[i] : 0.0f;
+            for (long i = 0; i < keys; i++) g[i] = (g[i] - std::fabs(p[i]) * total) * ratio;
+            of_step -= total;
+        }
+        x.put(0, y.tensor.grad.data(), windows * x.size);
+        x.met = true;
+        y.end(of_step / y.tensor.step / y.tensor.step, 0);
+    }
+};
+
+// P V
+struct Context : Operation {
+    Tensor &p, &value;
+    Result y;
+    Heads heads;
+    long queries, keys;
+    float m = 0;
+    Floats acc, wide, turned, scratch;
+
+    Context(Tensor& p, Tensor& value, Result y, Heads heads)
+        : p(p),
+          value(value),
+          y(y),
+          heads(heads),
+          queries(y.tensor.size / heads.row()),
+          keys(value.size / heads.row()),
+          wide(keys * padded(heads.width) + PAD),
+          turned(heads.width * padded(keys) + PAD),
+          scratch(std::max(queries, keys) * std::max(padded(heads.width), padded(keys)) + PAD) {}
+
+    void forward(long windows) override {
+        Range range = y.begin();
+        m = multiplier(p.step * value.step / y.tensor.step);
+        acc.resize(windows * y.tensor.size + PAD);
+        const float* row = p.values.data();
+        for (long w = 0; w < windows; w++)
+            for (long h = 0; h < heads.count; h++, row += queries * keys) {
+                copy_padded(&value.values[heads.at(w, keys, h)], heads.row(), wide.data(), keys, heads.width);
+                product(row, keys, wide.data(), padded(heads.width), scratch.data(), padded(heads.width), queries, keys, heads.width);
+                for (long q = 0; q < queries; q++)
+                    std::copy_n(&scratch[q * padded(heads.width)], heads.width, &acc[heads.at(w, queries, h) + q * heads.row()]);
+            }
+        requantise(acc.data(), y.tensor.values.data(), m, range, windows * y.tensor.size);
+    }
+    void backward(long windows) override {
+        Scalar sums;
+        float* g = y.tensor.summed(windows);
+        sums.back(g, acc.data(), m, y.range(), windows * y.tensor.size);
+        long at = 0;
+        for (long w = 0; w < windows; w++)
+            for (long h = 0; h < heads.count; h++, at += queries * keys) {
+                const float *g_acc = g + heads.at(w, queries, h), *v = &value.values[heads.at(w, keys, h)];
+                transpose(v, heads.row(), turned.data(), keys, heads.width);
+                product(g_acc, heads.row(), turned.data(), padded(keys), scratch.data(), padded(keys), queries, heads.width, keys);
+                add_rows(p, at, keys, scratch.data(), queries, keys);
+                std::fill(scratch.begin(), scratch.end(), 0.0f);
+                outer(&p.values[at], keys, g_acc, heads.row(), scratch.data(), padded(heads.width), queries, keys, heads.width);
+                add_rows(value, heads.at(w, keys, h), heads.row(), scratch.data(), keys, heads.width);
+            }
+        p.met = value.met = true;
+        double of_product_step = sums.end(y, p.step * value.step);
+        p.of_step += of_product_step * value.step;
+        value.of_step += of_product_step * p.step;
+    }
+};
+
+// `count` values of every window, from `from` on, followed by zeros
+struct Part : Operation {
+    Tensor &x, &y;
+    long from, count;
+    Part(Tensor& x, Tensor& y, long from, long count) : x(x), y(y), from(from), count(count) {}
+    void forward(long windows) override {
+        y.step = x.step;
+        for (long w = 0; w < windows; w++) {
+            float* to = &y.values[w * y.size];
+            std::fill(std::copy_n(&x.values[w * x.size + from], count, to), to + y.size, 0.0f);
+        }
+    }
+    void backward(long windows) override {
+        float *to = x.summed(windows), *g = y.summed(windows);
+        for (long w = 0; w < windows; w++)
+            for (long i = 0; i < count; i++) to[w * x.size + from + i] += g[w * y.size + i];
+        x.of_step += y.of_step;
+    }
+};
+
+struct Plan {
+    std::vector<Tensor> tensors;
+    std::vector<Parameter> parameters;
+    std::vector<long> sizes;  // of the parameters
+    std::vector<std::unique_ptr<Operation>> operations;
+    const float* input = nullptr;
+    long windows = 0, room = 0;
+};
+
 }  // namespace
 
 extern "C" {
 
-// codes = clamp(round(acc * m)), m: rounded acc_step / step, of which `steps` = 1 or `channels`; m is kept for the way back
-void requantise(const float* __restrict acc, const float* __restrict acc_step, long steps, const float* __restrict step,
-                const float* __restrict zero, float low, float high, float* __restrict codes, float* __restrict m, long rows,
-                long channels) {
-    Range range(zero, low, high);
-    for (long c = 0; c < channels; c++) m[c] = steps == 1 && c ? m[0] : multiplier(acc_step[c] / *step);
-    for (long r = 0; r < rows; r++, acc += channels, codes += channels)
-        for (long c = 0; c < channels; c++) codes[c] = rounded(acc[c] * m[c], range);
+// A plan of tensors (values per window each) and parameters (values each), still without operations
+Plan* plan(const long* tensors, long n_tensors, const long* parameters, long n_parameters) {
+    auto* plan = new Plan;
+    for (long i = 0; i < n_tensors; i++) plan->tensors.push_back({tensors[i], {}, {}});
+    plan->parameters.resize(n_parameters);
+    plan->sizes.assign(parameters, parameters + n_parameters);
+    return plan;
 }
 
-// gradients of acc, acc_step (`steps`), step, zero (where given), and per channel the sum of acc's: that of a bias
-void requantise_back(const float* __restrict g, const float* __restrict acc, const float* __restrict m, const float* __restrict acc_step,
-                     long steps, const float* __restrict step, const float* __restrict zero, float low, float high, float* __restrict g_acc,
-                     float* __restrict g_acc_step, float* __restrict g_step, float* __restrict g_zero, float* __restrict g_bias, long rows,
-                     long channels) {
-    Range range(zero, low, high);
-    std::vector<float> of_m(channels), edge(channels);
-    std::fill(g_bias, g_bias + channels, 0.0f);
-    for (long r = 0; r < rows; r++, g += channels, acc += channels, g_acc += channels)
-        for (long c = 0; c < channels; c++) {
-            float passed = inside(acc[c] * m[c], range) ? g[c] : 0.0f;
-            edge[c] += g[c] - passed;
-            of_m[c] += passed * acc[c];
-            g_bias[c] += g_acc[c] = passed * m[c];
-        }
-    double of_step = 0, of_zero = 0;
-    std::fill(g_acc_step, g_acc_step + steps, 0.0f);
-    for (long c = 0; c < channels; c++) {
-        float exact = acc_step[steps == 1 ? 0 : c];
-        g_acc_step[steps == 1 ? 0 : c] += of_m[c] / *step;
-        of_step -= (double)of_m[c] * exact / *step / *step;
-        of_zero -= edge[c];
-    }
-    *g_step = of_step;
-    if (zero) *g_zero = of_zero;
+void free_plan(Plan* plan) { delete plan; }
+
+// Appends an operation. i: tensors in, tensor out, then parameters (-1: none) and sizes; f: numbers. -> whether the kind is known
+int operation(Plan* plan, const char* kind, const long* i, const double* f) {
+    auto tensor = [&](long n) -> Tensor& { return plan->tensors[n]; };
+    auto parameter = [&](long n) { return n < 0 ? nullptr : &plan->parameters[n]; };
+    auto result = [&](const long* i) { return Result{tensor(i[0]), parameter(i[1]), parameter(i[2]), (float)f[0], (float)f[1]}; };
+    std::string name = kind;
+    Operation* made;
+    if (name == "quantise")
+        made = new Quantise(plan->input, result(i), f[2]);
+    else if (name == "requantise")
+        made = new Requantise(tensor(i[0]), result(i + 1));
+    else if (name == "pool")
+        made = new Pool(tensor(i[0]), result(i + 1));
+    else if (name == "linear")
+        made = new Linear(tensor(i[0]), result(i + 1), *parameter(i[4]), *parameter(i[5]), *parameter(i[6]), i[7], i[8], i[9], f[2], f[3],
+                          f[4], f[5]);
+    else if (name == "add")
+        made = new Add(tensor(i[0]), &tensor(i[1]), result(i + 2), parameter(i[5]), parameter(i[6]), nullptr, nullptr, i[7], 0, 0, 0);
+    else if (name == "add_position")
+        made = new Add(tensor(i[0]), nullptr, result(i + 1), nullptr, nullptr, parameter(i[4]), parameter(i[5]), i[6], i[7], f[2], f[3]);
+    else if (name == "scores")
+        made = new Scores(tensor(i[0]), tensor(i[1]), tensor(i[2]), {i[3], i[4]}, f[0]);
+    else if (name == "softmax")
+        made = new Softmax(tensor(i[0]), result(i + 1), i[4], f + 2);
+    else if (name == "context")
+        made = new Context(tensor(i[0]), tensor(i[1]), result(i + 2), {i[5], i[6]});
+    else if (name == "part")
+        made = new Part(tensor(i[0]), tensor(i[1]), i[2], i[3]);
+    else
+        return 0;
+    plan->operations.emplace_back(made);
+    return 1;
 }
 
-// A linear layer's whole weights and biases and its accumulator's step, per output; log_step: `steps` = 1 or `outputs`.
-// The weight's step stays above |bias| / (x_step * room), at which bias and accumulator fit.
-void weights(const float* __restrict weight, const float* __restrict bias, const float* __restrict log_step, long steps,
-             const float* __restrict x_step, float room, float low, float high, float* __restrict codes, float* __restrict bias_codes,
-             float* __restrict acc_step, float* __restrict step, long outputs, long inputs) {
-    Range range(nullptr, low, high);
-    for (long o = 0; o < outputs; o++, weight += inputs, codes += inputs) {
-        step[o] = std::max(std::exp(log_step[steps == 1 ? 0 : o]), std::fabs(bias[o]) / (*x_step * room));
-        acc_step[o] = *x_step * step[o];
-        bias_codes[o] = std::floor(bias[o] / acc_step[o] + 0.5f);
-        for (long i = 0; i < inputs; i++) codes[i] = rounded(weight[i] / step[o], range);
+// input: counts minus anchor; forecast: the last tensor in real values
+void forward(Plan* plan, const float* const* parameters, const float* input, long windows, float* forecast) {
+    if (windows > plan->room) {
+        for (auto& t : plan->tensors) t.values.resize(windows * t.size + PAD), t.grad.resize(windows * t.size + PAD);
+        plan->room = windows;
     }
+    for (size_t i = 0; i < plan->parameters.size(); i++) plan->parameters[i].values = parameters[i];
+    plan->input = input, plan->windows = windows;
+    for (auto& operation : plan->operations) operation->forward(windows);
+    const Tensor& last = plan->tensors.back();
+    for (long i = 0; i < windows * last.size; i++) forecast[i] = last.values[i] * last.step;
 }
 
-void weights_back(const float* __restrict g_codes, const float* __restrict g_bias_codes, const float* __restrict g_acc_step,
-                  const float* __restrict weight, const float* __restrict bias, const float* __restrict log_step, long steps,
-                  const float* __restrict x_step, const float* __restrict step, float low, float high, float* __restrict g_weight,
-                  float* __restrict g_bias, float* __restrict g_log_step, float* __restrict g_x_step, long outputs, long inputs) {
-    Range range(nullptr, low, high);
-    double of_x_step = 0;
-    std::fill(g_log_step, g_log_step + steps, 0.0f);
-    for (long o = 0; o < outputs; o++, weight += inputs, g_codes += inputs, g_weight += inputs) {
-        float acc_step = *x_step * step[o], of_step = 0, of_acc_step = g_acc_step[o] - g_bias_codes[o] * bias[o] / acc_step / acc_step;
-        for (long i = 0; i < inputs; i++) {
-            float v = weight[i] / step[o], passed = inside(v, range) ? g_codes[i] : 0.0f;
-            g_weight[i] = passed / step[o];
-            of_step -= g_weight[i] * v;
-        }
-        g_bias[o] = g_bias_codes[o] / acc_step;
-        of_x_step += (double)of_acc_step * step[o];
-        bool learned = step[o] == std::exp(log_step[steps == 1 ? 0 : o]);
-        if (learned) g_log_step[steps == 1 ? 0 : o] += (of_step + of_acc_step * *x_step) * step[o];
+// Of the latest way forward, whose parameters and input are still there. grads: of all parameters, one after another
+void backward(Plan* plan, const float* g, float* grads) {
+    for (size_t i = 0; i < plan->parameters.size(); grads += plan->sizes[i++]) {
+        plan->parameters[i].grad = grads;
+        std::fill(grads, grads + plan->sizes[i], 0.0f);
     }
-    *g_x_step = of_x_step;
-}
-
-// codes = clamp(round(a1 * x + shift + a2 * y)); exact: gain * x_step / step, gain * y_step / step, offset / step, per channel.
-// y has `y_rows` rows, which repeat; factors: 3 x channels, kept for the way back.
-void add(const float* __restrict x, const float* __restrict y, const float* __restrict exact, const float* __restrict zero, float low,
-         float high, float* __restrict codes, float* __restrict factors, long rows, long y_rows, long channels) {
-    Range range(zero, low, high);
-    float *a1 = factors, *a2 = factors + channels, *shift = a2 + channels;
-    std::copy(exact, exact + 3 * channels, factors);
-    for (long c = 0; c < channels; c++) addition(a1[c], a2[c], shift[c]);
-    for (long r = 0; r < rows; r++, x += channels, codes += channels) {
-        const float* __restrict other = y + r % y_rows * channels;
-        for (long c = 0; c < channels; c++) codes[c] = rounded(x[c] * a1[c] + shift[c] + other[c] * a2[c], range);
+    for (auto& t : plan->tensors) t.met = false, t.of_step = 0;
+    Tensor& last = plan->tensors.back();
+    for (long i = 0; i < plan->windows * last.size; i++) {
+        last.grad[i] = g[i] * last.step;
+        last.of_step += g[i] * last.values[i];
     }
-}
-
-// gradients of x, y, exact (3 x channels), zero (where given)
-void add_back(const float* __restrict g, const float* __restrict x, const float* __restrict y, const float* __restrict factors,
-              const float* __restrict zero, float low, float high, float* __restrict g_x, float* __restrict g_y, float* __restrict g_exact,
-              float* __restrict g_zero, long rows, long y_rows, long channels) {
-    Range range(zero, low, high);
-    const float *a1 = factors, *a2 = factors + channels, *shift = a2 + channels;
-    float *of_a1 = g_exact, *of_a2 = g_exact + channels, *of_shift = of_a2 + channels;
-    std::vector<float> edge(channels);
-    std::fill(g_exact, g_exact + 3 * channels, 0.0f);
-    std::fill(g_y, g_y + y_rows * channels, 0.0f);
-    for (long r = 0; r < rows; r++, g += channels, x += channels, g_x += channels) {
-        const float* __restrict other = y + r % y_rows * channels;
-        float* g_other = g_y + r % y_rows * channels;
-        for (long c = 0; c < channels; c++) {
-            float passed = inside(x[c] * a1[c] + shift[c] + other[c] * a2[c], range) ? g[c] : 0.0f;
-            edge[c] += g[c] - passed;
-            of_a1[c] += passed * x[c];
-            of_a2[c] += passed * other[c];
-            of_shift[c] += passed;
-            g_x[c] = passed * a1[c];
-            g_other[c] += passed * a2[c];
-        }
-    }
-    if (!zero) return;
-    double of_zero = 0;
-    for (long c = 0; c < channels; c++) of_zero -= edge[c];
-    *g_zero = of_zero;
-}
-
-// kernels.softmax of each row; `p` keeps T / sum T for the way back, negative where the code was clipped
-void softmax(const float* __restrict scores, const uint8_t* table, float numerator, float scale, float high, float* __restrict codes,
-             float* __restrict p, long rows, long keys) {
-    for (long r = 0; r < rows; r++, scores += keys, codes += keys, p += keys) {
-        float largest = *std::max_element(scores, scores + keys), total = 0;
-        for (long k = 0; k < keys; k++) {
-            float below = largest - scores[k];
-            bool real = below >= 0 && below <= 255;  // else a training that diverged: it shall show in the loss
-            total += p[k] = real ? table[(int)below] : NAN;
-        }
-        float reciprocal = std::floor(numerator / total) * scale;  // scale: 2^-k
-        for (long k = 0; k < keys; k++) {
-            float code = std::floor(p[k] * reciprocal + 0.5f);
-            codes[k] = std::min(code, high);
-            p[k] = (code > high ? -p[k] : p[k]) / total;
-        }
-    }
-}
-
-// Of the real softmax: d code / d p = 1 / step where the code was not clipped
-void softmax_back(const float* __restrict g, const float* __restrict p, const float* __restrict score_step, const float* __restrict step,
-                  float* __restrict g_scores, float* __restrict g_step, long rows, long keys) {
-    double of_step = 0;
-    float ratio = *score_step / *step;
-    for (long r = 0; r < rows; r++, g += keys, p += keys, g_scores += keys) {
-        float total = 0;
-        for (long k = 0; k < keys; k++) total += g_scores[k] = p[k] > 0 ? g[k] * p[k] : 0.0f;
-        for (long k = 0; k < keys; k++) g_scores[k] = (g_scores[k] - std::fabs(p[k]) * total) * ratio;
-        of_step -= total;
-    }
-    *g_step = of_step / *step / *step;
+    last.met = true;
+    for (auto i = plan->operations.rbegin(); i != plan->operations.rend(); i++) (*i)->backward(plan->windows);
 }
 }

@@ -1,172 +1,153 @@
-"""The quantised layers' training step in few passes: autograd functions over `fused.cpp`, float32.
+"""A quantised model's training step in few passes: its integer program, forward and backward, by `fused.cpp` in float32.
 
 A layer in PyTorch's own operations reads and writes its activations some twenty times a step; here it does so once forward and once
-backward. `quant_layers` takes this way for float32; in float64, where evaluation and export must be exact, it spells its arithmetic out.
-A test holds values and gradients of the two to each other.
+backward. What is evaluated and exported is `quant_layers`' own arithmetic in float64; a test holds values and gradients of the two to
+each other.
 """
 
 import ctypes
+import math
+import weakref
 from functools import lru_cache
 
 import torch
+from torch import nn
 from torch.autograd.function import once_differentiable
 
-from qatlib import kernels, native, paths
+from qatlib import native, paths, qat
+from qatlib.quant_layers import QuantAddNorm
+from qatlib.quantize import ActivationQuantizer, WeightQuantizer
 
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-
-
-TYPES = {"p": ctypes.c_void_p, "f": ctypes.c_float, "n": ctypes.c_long}
-SIGNATURES = {
-    "requantise": "ppnppffppnn",
-    "requantise_back": "ppppnppffpppppnn",
-    "weights": "pppnpfffppppnn",
-    "weights_back": "ppppppnppffppppnn",
-    "add": "ppppffppnnn",
-    "add_back": "pppppffppppnnn",
-    "softmax": "ppfffppnn",
-    "softmax_back": "ppppppnn",
-}
 
 
 @lru_cache
 def _library():
     library = native.library(paths.PACKAGE / "fused.cpp", *OPTIONS)
-    for name, types in SIGNATURES.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = [TYPES[t] for t in types], None
+    pointer, number = ctypes.c_void_p, ctypes.c_long
+    library.plan.argtypes, library.plan.restype = [pointer, number, pointer, number], pointer
+    library.operation.argtypes = [pointer, ctypes.c_char_p, pointer, pointer]
+    library.forward.argtypes, library.forward.restype = [pointer, pointer, pointer, number, pointer], None
+    library.backward.argtypes, library.backward.restype = [pointer] * 3, None
+    library.free_plan.argtypes, library.free_plan.restype = [pointer], None
     return library
 
 
-def _call(name, *arguments):
-    """Tensors as addresses, None as null."""
-    getattr(_library(), name)(*(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments))
+def _numbers(values):
+    return (ctypes.c_long * len(values))(*values)
 
 
-def _shape(values, steps):
-    """(rows, channels): the last axis where every channel has a step of its own, else all that belongs to one window."""
-    channels = values.shape[-1] if steps.numel() > 1 else values[0].numel()
-    return values.numel() // channels, channels
+class Plan:
+    """A quantised model's integer program in `fused.cpp`, with room for the values and gradients of a batch."""
+
+    def __init__(self, model):
+        graph = qat.program(model)[0]
+        self.parameters, self.runs, self._index = [], 0, {}
+        tensors, sizes, made = {}, [], []
+        for operation in graph.operations:
+            if operation.kind == "reshape":
+                tensors[operation.output] = tensors[operation.inputs[0]]
+                continue
+            tensors[operation.output] = len(sizes)
+            sizes.append(math.prod(graph.tensors[operation.output].shape))
+            inputs = [tensors[name] for name in operation.inputs]
+            kind, indices, numbers = self._described(operation, model.get_submodule(operation.path), graph)
+            made.append((kind, [*inputs, len(sizes) - 1, *indices], numbers))
+        self.sizes = [p.numel() for p in self.parameters]
+        self.address = _library().plan(_numbers(sizes), len(sizes), _numbers(self.sizes), len(self.sizes))
+        weakref.finalize(self, _library().free_plan, self.address)
+        for kind, indices, numbers in made:
+            if not _library().operation(self.address, kind.encode(), _numbers(indices), (ctypes.c_double * len(numbers))(*numbers)):
+                raise NotImplementedError(f"fused.cpp knows no {kind!r}")
+
+    def _parameter(self, tensor):
+        """Its index; -1 for None."""
+        if tensor is None:
+            return -1
+        if id(tensor) not in self._index:
+            self._index[id(tensor)] = len(self.parameters)
+            self.parameters.append(tensor)
+        return self._index[id(tensor)]
+
+    def _described(self, operation, module, graph):
+        """-> kind, indices after those of the tensors, and numbers, as `operation` in fused.cpp takes them."""
+        kind, indices, numbers = operation.kind, [], []
+        if hasattr(module, "quantizer"):
+            zero, low, high = module.quantizer.range()
+            indices, numbers = [self._parameter(module.quantizer.current_log_step()), self._parameter(zero)], [low, high]
+        weights = getattr(module, "weight_quantizer", None)
+        if kind == "quantise":
+            numbers += [module.unit]
+        elif kind == "linear":
+            outputs, inputs = module.weight.shape
+            indices += [self._parameter(p) for p in (module.weight, module.bias, weights.log_step)]
+            indices += [inputs, outputs, weights.log_step.numel()]
+            numbers += [-math.log(2) * weights.finer, module.room, weights.low, weights.high]
+        elif kind == "add":
+            indices += [self._parameter(module.gain), self._parameter(module.offset), len(module.gain)]
+        elif kind == "add_position":
+            indices += [self._parameter(module.position), self._parameter(weights.log_step)]
+            indices += [module.position.shape[1], weights.log_step.numel()]
+            numbers += [weights.low, weights.high]
+        elif kind in ("scores", "context"):
+            indices += [module.heads, graph.tensors[operation.inputs[1]].shape[-1] // module.heads]
+            numbers += [2.0 ** -int(module.exponent)] if kind == "scores" else []
+        elif kind == "softmax":
+            indices += [graph.tensors[operation.output].shape[-1]]
+            numbers += graph.arrays[f"{operation.path}.table"].tolist()
+        elif kind in ("placeholders", "last_tokens"):
+            before, after = (math.prod(graph.tensors[name].shape) for name in (operation.inputs[0], operation.output))
+            count = operation.attributes.get("label", after)
+            kind, indices = "part", [before - count, count]
+        return kind, indices, numbers
 
 
-def _requantised(acc, acc_step, step, zero, low, high):
-    """-> codes, and the multipliers used."""
-    codes, (rows, channels) = torch.empty_like(acc), _shape(acc, acc_step)
-    m = acc.new_empty(channels)
-    _call("requantise", acc, acc_step, acc_step.numel(), step, zero, low, high, codes, m, rows, channels)
-    return codes, m
-
-
-def _requantised_back(g, acc, m, acc_step, step, zero, low, high):
-    """-> gradients of acc, acc_step, step, zero, and of a bias."""
-    rows, channels = _shape(acc, acc_step)
-    g_acc, g_acc_step, g_step, g_bias = torch.empty_like(acc), torch.empty_like(acc_step), torch.empty_like(step), torch.empty_like(m)
-    g_zero = None if zero is None else torch.empty_like(zero)
-    _call(
-        "requantise_back", g.contiguous(), acc, m, acc_step, acc_step.numel(), step, zero, low, high,
-        g_acc, g_acc_step, g_step, g_zero, g_bias, rows, channels,
-    )  # fmt: skip
-    return g_acc, g_acc_step, g_step, g_zero, g_bias
-
-
-class Requantise(torch.autograd.Function):
-    """(acc (..), its step (channel or 1), the result's step, zero or None, low, high) -> codes."""
-
-    @staticmethod
-    def forward(ctx, acc, acc_step, step, zero, low, high):
-        acc = acc.contiguous()
-        codes, m = _requantised(acc, acc_step, step, zero, low, high)
-        ctx.save_for_backward(acc, m, acc_step, step, zero)
-        ctx.range = low, high
-        return codes
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        return *_requantised_back(g, *ctx.saved_tensors, *ctx.range)[:4], None, None
-
-
-def _whole_weights(weight, bias, log_step, x_step, room, low, high):
-    """-> whole weights (out, in), whole biases, the accumulator's step and the weights' step, (out,) each."""
-    codes = torch.empty_like(weight)
-    bias_codes, acc_step, step = (torch.empty_like(bias) for _ in range(3))
-    _call("weights", weight, bias, log_step, log_step.numel(), x_step, room, low, high, codes, bias_codes, acc_step, step, *weight.shape)
-    return codes, bias_codes, acc_step, step
-
-
-class Linear(torch.autograd.Function):
-    """(x (.., in), weight, bias, the weights' log step, x's step, the result's step, zero or None, room, weight range, range) -> codes."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, log_step, x_step, step, zero, room, weight_low, weight_high, low, high):
-        whole, bias_codes, acc_step, weight_step = _whole_weights(weight, bias, log_step, x_step, room, weight_low, weight_high)
-        acc = torch.addmm(bias_codes, x.flatten(0, -2), whole.T)
-        codes, m = _requantised(acc, acc_step, step, zero, low, high)
-        ctx.save_for_backward(x, weight, bias, log_step, x_step, whole, acc_step, weight_step, acc, m, step, zero)
-        ctx.range, ctx.weight_range = (low, high), (weight_low, weight_high)
-        return codes.view(*x.shape[:-1], len(weight))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        x, weight, bias, log_step, x_step, whole, acc_step, weight_step, acc, m, step, zero = ctx.saved_tensors
-        g_acc, g_acc_step, g_step, g_zero, g_bias_codes = _requantised_back(g.flatten(0, -2), acc, m, acc_step, step, zero, *ctx.range)
-        g_codes = g_acc.T @ x.flatten(0, -2)
-        g_x = (g_acc @ whole).view_as(x) if ctx.needs_input_grad[0] else None
-        g_weight, g_bias, g_log_step, g_x_step = (torch.empty_like(t) for t in (weight, bias, log_step, x_step))
-        _call(
-            "weights_back", g_codes, g_bias_codes, g_acc_step, weight, bias, log_step, log_step.numel(), x_step, weight_step,
-            *ctx.weight_range, g_weight, g_bias, g_log_step, g_x_step, *weight.shape,
-        )  # fmt: skip
-        return g_x, g_weight, g_bias, g_log_step, g_x_step, g_step, g_zero, None, None, None, None, None
-
-
-class Add(torch.autograd.Function):
-    """(x (.., channel), y (the same, or repeating), exact factors and shift (3, channel), zero or None, low, high) -> codes."""
+class Step(torch.autograd.Function):
+    """(plan, counts minus anchor (windows, context), horizon, the plan's parameters) -> forecasts (windows, horizon), float32."""
 
     @staticmethod
-    def forward(ctx, x, y, exact, zero, low, high):
-        x, y = x.contiguous(), y.contiguous()
-        codes, factors = torch.empty_like(x), torch.empty_like(exact)
-        channels = x.shape[-1]
-        ctx.shape = x.numel() // channels, y.numel() // channels, channels
-        ctx.range = low, high
-        _call("add", x, y, exact, zero, low, high, codes, factors, *ctx.shape)
-        ctx.save_for_backward(x, y, factors, zero)
-        return codes
+    def forward(ctx, plan, inputs, horizon, *parameters):
+        inputs = inputs.contiguous()
+        addresses = (ctypes.c_void_p * len(parameters))(*(p.data_ptr() for p in parameters))
+        forecasts = inputs.new_empty(len(inputs), horizon)
+        _library().forward(plan.address, addresses, inputs.data_ptr(), len(inputs), forecasts.data_ptr())
+        plan.runs += 1
+        ctx.plan, ctx.run = plan, plan.runs
+        ctx.save_for_backward(inputs, *parameters)
+        return forecasts
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        x, y, factors, zero = ctx.saved_tensors
-        g_x, g_y, g_exact = (torch.empty_like(t) for t in (x, y, factors))
-        g_zero = None if zero is None else torch.empty_like(zero)
-        _call("add_back", g.contiguous(), x, y, factors, zero, *ctx.range, g_x, g_y, g_exact, g_zero, *ctx.shape)
-        return g_x, g_y, g_exact, g_zero, None, None
+        plan, (_, *parameters) = ctx.plan, ctx.saved_tensors
+        if ctx.run != plan.runs:
+            raise RuntimeError("this forecast's gradients are gone: the model has forecast again since; take backward() first")
+        gradients = g.new_empty(sum(plan.sizes))
+        _library().backward(plan.address, g.contiguous().data_ptr(), gradients.data_ptr())
+        parts = gradients.split(plan.sizes)
+        return None, None, None, *(part.view_as(p) for part, p in zip(parts, parameters, strict=True))
 
 
-@lru_cache
-def _table(exponent):
-    return torch.from_numpy(kernels.softmax_table(exponent))
+class Fused(nn.Module):
+    """A model, the same function of the same parameters, trained in fewer passes where it is quantised and its arithmetic holds still.
 
+    While the adaptive scheme compares, while batch norm is not folded, and in anything but float32 on a processor, the model itself runs.
+    """
 
-class Softmax(torch.autograd.Function):
-    """(scores (.., key), their step, the probabilities' step, numerator, k, high) -> codes."""
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        modules = list(model.modules())
+        self.activations = [m for m in modules if isinstance(m, ActivationQuantizer)]
+        self.weights = [m for m in modules if isinstance(m, WeightQuantizer)]
+        self.folded = not any(isinstance(m, QuantAddNorm) and m.norm is not None for m in modules)
+        self.plan, self.made_for = None, None
 
-    @staticmethod
-    def forward(ctx, scores, score_step, step, numerator, k, high):
-        scores = scores.contiguous()
-        codes, p = torch.empty_like(scores), torch.empty_like(scores)
-        rows, keys = scores.numel() // scores.shape[-1], scores.shape[-1]
-        table = _table(-int(torch.log2(score_step)))
-        _call("softmax", scores, table, numerator, 2.0**-k, high, codes, p, rows, keys)
-        ctx.save_for_backward(p, score_step, step)
-        return codes
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        p, score_step, step = ctx.saved_tensors
-        g_scores, g_step = torch.empty_like(p), torch.empty_like(step)
-        _call("softmax_back", g.contiguous(), p, score_step, step, g_scores, g_step, p.numel() // p.shape[-1], p.shape[-1])
-        return g_scores, None, g_step, None, None, None
+    def forward(self, inputs):
+        settled = self.folded and not (self.training and any(q.choosing for q in self.activations))
+        if not self.weights or not settled or inputs.dtype != torch.float32 or inputs.device.type != "cpu" or inputs.requires_grad:
+            return self.model(inputs)
+        wanted = [q.finer for q in self.weights] + [q.is_asymmetric() for q in self.activations]
+        if self.made_for != wanted:
+            self.plan, self.made_for = Plan(self.model), wanted
+        return Step.apply(self.plan, inputs, self.model.config.horizon, *self.plan.parameters)

@@ -71,16 +71,23 @@ def output_codes(model, differences, *, batch=512):
 
 
 @torch.no_grad()
-def export(model):
-    """Quantised model -> IntegerModel: the integer program that its evaluation carries out.
-
-    Raises ValueError where an accumulator could reach 2**24.
-    """
+def program(model):
+    """-> the Graph of a quantised model's operations up to the head, and the head's codes."""
     exact = copy.deepcopy(model).double().eval()
     graph = exact.source.graph = Graph()
     head = []
     exact.head.register_forward_hook(lambda module, inputs, codes: head.append(codes))
     exact(torch.zeros(1, model.config.context, dtype=torch.float64))
+    return graph, head
+
+
+@torch.no_grad()
+def export(model):
+    """Quantised model -> IntegerModel: the integer program that its evaluation carries out.
+
+    Raises ValueError where an accumulator could reach 2**24.
+    """
+    graph, head = program(model)
     m, n = split_multiplier(head[0].step / model.sensor.unit)
     graph.record("output", "output", head, head[0], None, {"m": integers(m, np.uint16), "n": integers(n, np.uint8)})
     del graph.tensors["output"]

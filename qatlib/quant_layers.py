@@ -1,8 +1,8 @@
 """Quantised twins of the primitives in `models`: each carries out its part of the integer arithmetic, and writes it down when asked.
 
 Every twin is made by `from_float(module, config)`; `path` is its place in the model and the name of its operation in the integer program.
-A `Codes` that carries a `Graph` makes each twin it passes record what it did. In float32, as it is trained, a twin takes the fast way of
-`fused`; in float64 it spells out the same arithmetic.
+A `Codes` that carries a `Graph` makes each twin it passes record what it did. Training takes the fast way of `fused` through the same
+program.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qatlib import fused, kernels, models
+from qatlib import kernels, models
 from qatlib.integer_model import Operation, Tensor, pack
 from qatlib.quantize import (
     ActivationQuantizer,
@@ -27,13 +27,7 @@ from qatlib.quantize import (
     straight_through,
 )
 
-FAST = torch.float32  # the type of values that take the way of `fused`
 SCORE_EXPONENTS = (3, 4, 5, 6)  # scores are 8-bit codes of 2**-exponent
-
-
-def is_fast(values):
-    """Whether values take the way of `fused`, which knows float32 in the processor's memory."""
-    return values.dtype == FAST and values.device.type == "cpu"
 
 
 @dataclass
@@ -71,15 +65,9 @@ class Quantized(nn.Module):
         super().__init__()
         self.quantizer = output_quantizer(role, config)
 
-    def is_fast(self, values):
-        """Whether to take that way: not while the adaptive scheme looks at the values that it quantises."""
-        return is_fast(values) and not self.quantizer.choosing
-
     def requantise(self, accumulator, accumulator_step):
         """Accumulator in steps of accumulator_step (per channel or scalar) -> Codes."""
         step = self.quantizer.step()
-        if self.is_fast(accumulator):
-            return Codes(fused.Requantise.apply(accumulator, accumulator_step, step, *self.quantizer.range()), step)
         return Codes(self.quantizer(accumulator * round_multiplier(accumulator_step / step)), step)
 
     def multiplier_arrays(self, accumulator_step):
@@ -143,8 +131,6 @@ class QuantLinear(Quantized):
         return kernels.ACCUMULATOR_LIMIT - worst - 1
 
     def forward(self, x):
-        if self.is_fast(x.values):
-            return self.fast(x)
         weight, bias, accumulator_step = self.integer_weight(x.step)
         codes = self.requantise(F.linear(x.values, weight, bias), accumulator_step)
         if x.graph is None:
@@ -156,12 +142,6 @@ class QuantLinear(Quantized):
             **self.multiplier_arrays(accumulator_step),
         }
         return x.graph.record("linear", self.path, [x], codes, self.tensor(codes.values), arrays, weight_bits=bits)
-
-    def fast(self, x):
-        weights, step = self.weight_quantizer, self.quantizer.step()
-        zero, low, high = self.quantizer.range()
-        ranges = (self.room, weights.low, weights.high, low, high)
-        return Codes(fused.Linear.apply(x.values, self.weight, self.bias, weights.current_log_step(), x.step, step, zero, *ranges), step)
 
 
 class QuantOperand(Quantized):
@@ -185,8 +165,6 @@ class QuantAdd(Quantized):
         step = self.quantizer.step()
         gain, offset = self.affine()
         exact = (gain * x.step / step, gain * y.step / step, offset / step)
-        if self.is_fast(x.values):
-            return Codes(fused.Add.apply(x.values, y.values, torch.stack(exact), *self.quantizer.range()), step)
         m1, m2, c, n = split_addition(*(e.detach() for e in exact))
         a1, a2, shift = (straight_through(torch.ldexp(i, -n), e) for i, e in zip((m1, m2, c), exact, strict=True))
         codes = Codes(self.quantizer(x.values * a1 + shift + y.values * a2), step)
@@ -266,8 +244,6 @@ class QuantScores(nn.Module):
         step = query.step.new_tensor(2.0 ** -int(self.exponent))
         product_step = query.step * key.step / math.sqrt(q.shape[-1])
         products = q @ k.transpose(-1, -2)
-        if is_fast(products):
-            return Codes(fused.Requantise.apply(products, product_step, step, None, -128, 127), step)
         codes = Codes(round_clamp(products * round_multiplier(product_step / step), -128, 127), step)
         if query.graph is None:
             return codes
@@ -279,11 +255,11 @@ class QuantScores(nn.Module):
 
 def softmax(scores, score_step, step, numerator, k, high):
     """`kernels.softmax`, with entries that are computed (a test holds them to the table) and the gradient of the real softmax."""
-    exact = ((scores - scores.amax(-1, keepdim=True).detach()) * score_step).exp() * 255
-    t = straight_through(torch.floor(exact + 0.5), exact)
+    below = (scores - scores.amax(-1, keepdim=True).detach()) * score_step
+    t = torch.floor(below.detach().exp() * 255 + 0.5) * (1 + below - below.detach())  # an exponential is its own derivative
     total = t.sum(-1, keepdim=True)
-    codes = torch.floor(t * torch.floor(numerator / total) * 2.0**-k + 0.5).clamp(max=high)
-    return straight_through(codes, (t / total / step).clamp(max=high + 0.5))
+    codes = torch.floor(t * torch.floor(numerator / total) * 2.0**-k + 0.5)
+    return straight_through(codes.clamp(max=high), torch.where(codes > high, float(high), t / total / step))
 
 
 class QuantSoftmax(nn.Module):
@@ -300,8 +276,7 @@ class QuantSoftmax(nn.Module):
     def forward(self, scores):
         step = self.quantizer.step()
         numerator, k = kernels.softmax_constants(float(step.detach()))
-        function = fused.Softmax.apply if is_fast(scores.values) else softmax
-        values = function(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
+        values = softmax(scores.values, scores.step, step, numerator, k, self.quantizer.code_high)
         codes = Codes(values, step)
         if scores.graph is None:
             return codes

@@ -132,11 +132,8 @@ class WeightQuantizer(nn.Module):
         self.finer = bits - self.bits
         self.low, self.high = kernels.code_range(bits, narrow=kernels.is_narrow(bits))
 
-    def current_log_step(self):
-        return self.log_step - math.log(2) * self.finer if self.finer else self.log_step
-
     def step(self, floor=None):
-        step = self.current_log_step().exp()
+        step = (self.log_step - math.log(2) * self.finer if self.finer else self.log_step).exp()
         return step if floor is None else torch.maximum(step, floor)
 
     def forward(self, weight, step):
@@ -170,9 +167,12 @@ class ActivationQuantizer(nn.Module):
             return bool(self.running_error[1] < self.running_error[0])
         return self.scheme == "asymmetric"
 
-    def step(self, asymmetric=None):
+    def current_log_step(self, asymmetric=None):
         asymmetric = self.is_asymmetric() if asymmetric is None else asymmetric
-        return (self.log_step_asymmetric if asymmetric else self.log_step).exp()
+        return self.log_step_asymmetric if asymmetric else self.log_step
+
+    def step(self, asymmetric=None):
+        return self.current_log_step(asymmetric).exp()
 
     def bounds(self, asymmetric=None):
         """Lowest and highest value with the zero point taken out."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from qatlib import oscillation, qat
+from qatlib import fused, oscillation, qat
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,10 @@ def fit(model, train, validation, config, *, seed, teacher=None):
     errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
     lowest, narrow_at = errors[0], int(config.weights_after * steps)
     freezer = None
+    network = fused.Fused(model)
     for _ in range(config.epochs):
         began = time.perf_counter()
-        model.train()
+        network.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
             if taken == int(0.8 * steps):
                 qat.freeze_choices(model)
@@ -96,7 +97,7 @@ def fit(model, train, validation, config, *, seed, teacher=None):
             if config.freezing and taken == narrow_at:
                 freezer = oscillation.Freezer(model)
             penalty = config.damping * taken / steps * oscillation.damping(model) if config.damping else None
-            step(model, adam, train.inputs[rows], targets[rows], penalty)
+            step(network, adam, train.inputs[rows], targets[rows], penalty)
             schedule.step()
             taken += 1
             if freezer:
@@ -104,12 +105,12 @@ def fit(model, train, validation, config, *, seed, teacher=None):
             torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
         seconds += time.perf_counter() - began
         _exchange(state, average)
-        errors.append(mse(model, validation))
+        errors.append(mse(network, validation))
         if errors[-1] < lowest and taken > narrow_at:
             lowest, best = errors[-1], [s.clone() for s in state + choices]
         _exchange(state, average)
     torch._foreach_copy_(state + choices, best)
-    model.eval()
+    network.eval()
     return errors, seconds
 
 

@@ -60,7 +60,7 @@ def test_weights_keep_eight_bits_at_first(float_model, batches, monkeypatch):
     twin, seen, real = ptq.quantise(model, QuantConfig(2, 4), training.inputs[:200]), [], train.step
 
     def step(network, *arguments):
-        seen.append(codes(network.head).abs().max().item())
+        seen.append(codes(twin.head).abs().max().item())
         return real(network, *arguments)
 
     monkeypatch.setattr(train, "step", step)
