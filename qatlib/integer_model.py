@@ -1,11 +1,14 @@
 """The exported model: a list of integer operations and their arrays. Load, save, check, describe, run; numpy alone."""
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from qatlib import artifact, kernels, program_check
+from qatlib import artifact, kernels, native, program_check
 
+BACKENDS = ("auto", "numpy", "c")
+PAYS = 20_000  # windows, from which on compiling takes less time than NumPy
 CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
 
 
@@ -104,9 +107,17 @@ class IntegerModel:
         """All that is stored on the device: packed weights and positions, biases, multipliers, tables."""
         return sum(a.nbytes for a in self.arrays.values())
 
-    def forward(self, counts):
-        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon)."""
+    def forward(self, counts, backend="auto"):
+        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon).
+
+        backend: "numpy", the definition; "c", the exported C, compiled for this computer once for every model (native.BuildError where
+        there is no compiler); "auto", C where that was done or pays, else NumPy. Their results are equal.
+        """
+        if backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
         counts = self._checked(counts)
+        if backend == "c" or (backend == "auto" and self._is_compiled(len(counts))):
+            return self._host.forward(counts)
         m, n = (int(self.arrays[f"output.{name}"][0]) for name in ("m", "n"))
         zero_point = self.tensors[self.operations[-1].inputs[0]].zero_point
         return kernels.output_counts(self.output_codes(counts), m, n, zero_point, self._anchor(counts))
@@ -140,6 +151,24 @@ class IntegerModel:
             width = next((f", {v}-bit {k[:-5]}" for k, v in operation.attributes.items() if k.endswith("_bits")), "")
             lines.append(f"  {operation.kind:13}{operation.path:36}{shape:24}{stored:6} B{width}")
         return "\n".join(lines)
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_host"}  # a library stays in its process
+
+    @cached_property
+    def _host(self):
+        from qatlib.mcu.host import HostModel  # most models are never compiled
+
+        return HostModel(self)
+
+    def _is_compiled(self, windows):
+        """Whether C is there, or is now, since it pays for so many windows."""
+        if "_host" in self.__dict__ or windows < PAYS:
+            return "_host" in self.__dict__
+        try:
+            return self._host is not None
+        except native.BuildError:
+            return False
 
     def _checked(self, counts):
         counts = np.asarray(counts)

@@ -1,7 +1,8 @@
-"""The machine's C++ compiler, and shared libraries made with it, cached by content."""
+"""The machine's C and C++ compilers, and shared libraries made with it, cached by content."""
 
 import ctypes
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from qatlib import paths
@@ -33,21 +35,23 @@ def run(command, **options):
     return done.stdout
 
 
-def compiler():
-    """The C++ compiler as a command: $CXX, clang++, g++, or the one in PyPI's ziglang. BuildError where there is none."""
-    if os.environ.get("CXX"):
-        return os.environ["CXX"].split()
-    found = next((c for c in ("clang++", "g++") if shutil.which(c)), None)
+@lru_cache
+def compiler(suffix=".cpp"):
+    """The compiler of .c or .cpp files as a command: $CC or $CXX, clang, gcc, or the one in PyPI's ziglang. BuildError where none is."""
+    variable, names, zig = {".c": ("CC", ("clang", "gcc"), "cc"), ".cpp": ("CXX", ("clang++", "g++"), "c++")}[suffix]
+    if os.environ.get(variable):
+        return os.environ[variable].split()
+    found = next((c for c in names if shutil.which(c)), None)
     if found:
         return [found]
-    if subprocess.run([sys.executable, "-c", "import ziglang"], capture_output=True, timeout=60).returncode == 0:
-        return [sys.executable, "-m", "ziglang", "c++"]
-    raise BuildError(f"no C++ compiler on {platform.node()}: install g++ or clang++, or pip install ziglang")
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", zig]
+    raise BuildError(f"no compiler of {suffix} files on {platform.node()}: install {' or '.join(names)}, or pip install ziglang")
 
 
 def library(source, *options):
-    """The shared library of one C++ file for this machine's processor, built where it is not yet there."""
-    command = [*compiler(), *options, "-shared", "-fPIC", str(source)]
+    """The shared library of one C or C++ file for this machine's processor, built where it is not yet there."""
+    command = [*compiler(source.suffix), *options, "-shared", "-fPIC"]
     features = re.search(r"^(flags|Features)\s*:.*", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     machine = platform.machine(), features and features[0]  # -march=native: not another machine's library
     key = hashlib.sha256(repr((command, source.read_text(), machine)).encode()).hexdigest()[:16]
@@ -56,6 +60,6 @@ def library(source, *options):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
             scratch = Path(folder) / path.name
-            run([*command, "-o", str(scratch)])
+            run([*command, str(source), "-o", str(scratch)])
             scratch.replace(path)
     return ctypes.CDLL(str(path))

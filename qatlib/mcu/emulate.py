@@ -1,0 +1,241 @@
+"""Exported models on emulated microcontrollers: every output, the instructions of a forecast, flash and RAM.
+
+Compiled by ziglang's clang, linked for an address space of flash and RAM, and carried out by unicorn, both from PyPI: nothing to install
+as root, the same versions everywhere. An emulator counts instructions, which are exact; it knows nothing of cycles.
+"""
+
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from qatlib import native
+from qatlib.mcu.export import export_c
+
+FLASH, RAM, LENGTH = 0x1000_0000, 0x2000_0000, 1 << 20  # bytes of each
+LIMIT = 10_000_000_000  # microseconds of emulation
+STACK_FILL = 0xA5
+OPTIONS = (
+    "-std=c99",
+    "-ffreestanding",
+    "-fomit-frame-pointer",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-sanitize=undefined",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
+LINK = f"""MEMORY {{
+    flash (rx) : ORIGIN = {FLASH:#x}, LENGTH = {LENGTH}
+    ram (rw) : ORIGIN = {RAM:#x}, LENGTH = {LENGTH}
+}}
+SECTIONS {{
+    .text : {{ KEEP(*(.text.model_forecast)) *(.text*) *(.rodata*) *(.srodata*) }} > flash
+    .data : {{ *(.data*) *(.sdata*) *(.bss*) *(.sbss*) *(COMMON) }} > ram
+    /DISCARD/ : {{ *(.comment) *(.eh_frame*) *(.ARM.exidx*) *(.ARM.attributes) *(.riscv.attributes) }}
+}}
+"""
+
+
+class EmulationError(RuntimeError):
+    """A forecast that did not come to its end on the emulated processor."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor. `triple` and `cpu` as zig cc takes them."""
+
+    name: str
+    triple: str
+    cpu: str
+    optimise: str = "-O2"
+
+
+TARGETS = {
+    "rv32imc": Target("rv32imc", "riscv32-freestanding-none", "generic_rv32+m+c"),  # ESP32-C3 class
+    "cortex-m4": Target("cortex-m4", "thumb-freestanding-eabi", "cortex_m4"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a forecast costs. flash: code and constants; ram: workspace and the deepest stack, in bytes."""
+
+    forecasts: np.ndarray
+    instructions: np.ndarray
+    flash: int
+    ram: int
+
+
+class Firmware:
+    """A model compiled and linked for a target."""
+
+    def __init__(self, model, target):
+        self.model, self.target = model, TARGETS[target] if isinstance(target, str) else target
+        with tempfile.TemporaryDirectory() as folder:
+            source, header = export_c(model, folder, "model")
+            self.workspace = int(re.search(r"_WORKSPACE (\d+)", header.read_text())[1])
+            script, elf = Path(folder) / "link.ld", Path(folder) / "model.elf"
+            script.write_text(LINK)
+            options = ("-target", self.target.triple, f"-mcpu={self.target.cpu}", self.target.optimise, *OPTIONS)
+            linking = ("-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}", "-Wl,-e,model_forecast")
+            native.run([sys.executable, "-m", "ziglang", "cc", *options, *linking, str(source), "-o", str(elf)])
+            self._read(elf)
+
+    def _read(self, path):
+        from elftools.elf.elffile import ELFFile
+
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            self.entry = elf.header.e_entry
+            self.sections = {s.name: (s["sh_addr"], s.data()) for s in elf.iter_sections() if s["sh_flags"] & 2 and s["sh_size"]}
+
+    @cached_property
+    def flash(self):
+        return sum(len(content) for address, content in self.sections.values() if address < RAM)
+
+    def run(self, counts):
+        """int16 (windows, context) -> Outcome. EmulationError where a forecast does not end."""
+        machine = _MACHINES[self.target.name](self)
+        forecasts, instructions, deepest = [], [], 0
+        for window in counts:
+            forecast, count, stack = machine.forecast(window)
+            forecasts.append(forecast)
+            instructions.append(count)
+            deepest = max(deepest, stack)
+        fixed = sum(len(content) for address, content in self.sections.values() if address >= RAM)
+        return Outcome(np.array(forecasts), np.array(instructions), self.flash, fixed + self.workspace + deepest)
+
+
+class _Machine:
+    """A processor with the firmware in its memory. RAM: the firmware's own, workspace, counts, forecast; the stack at its end."""
+
+    def __init__(self, firmware):
+        import unicorn
+
+        self.firmware, self.engine = firmware, unicorn.Uc(*self.mode(unicorn))
+        self.prepare(unicorn)
+        for start in (FLASH, RAM):
+            self.engine.mem_map(start, LENGTH)
+        for address, content in firmware.sections.values():
+            self.engine.mem_write(address, content)
+        self.lengths, self.count = {}, 0
+        self.engine.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+
+    def _block(self, engine, address, size, _):
+        if (address, size) not in self.lengths:
+            self.lengths[address, size] = self.instructions(bytes(engine.mem_read(address, size)))
+        self.count += self.lengths[address, size]
+
+    def forecast(self, window):
+        """-> int16 (horizon,), instructions, bytes of stack"""
+        import unicorn
+
+        model, stack = self.firmware.model, RAM + LENGTH
+        memory = RAM + LENGTH // 2
+        counts = memory + self.firmware.workspace + 8 & ~7
+        forecast = counts + 2 * model.context + 8 & ~7
+        back = FLASH + LENGTH - 8
+        self.engine.mem_write(stack - LENGTH // 4, bytes([STACK_FILL]) * (LENGTH // 4))
+        self.engine.mem_write(counts, window.astype("<i2").tobytes())
+        self.count = 0
+        self.call((counts, forecast, memory), stack, back)
+        try:
+            self.engine.emu_start(self.start(), back, timeout=LIMIT)
+        except unicorn.UcError as error:
+            raise EmulationError(f"{model.name} on {self.firmware.target.name}: {error} at {self.place():#x}") from None
+        if self.place() != back:
+            raise EmulationError(f"{model.name} on {self.firmware.target.name}: still at {self.place():#x} after {LIMIT // 1_000_000} s")
+        used = np.frombuffer(bytes(self.engine.mem_read(stack - LENGTH // 4, LENGTH // 4)), np.uint8) != STACK_FILL
+        depth = LENGTH // 4 - int(np.argmax(used)) if used.any() else 0
+        result = np.frombuffer(bytes(self.engine.mem_read(forecast, 2 * model.horizon)), "<i2")
+        return result.astype(np.int16), self.count, depth
+
+
+class _RiscV(_Machine):
+    def mode(self, unicorn):
+        return unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32
+
+    def prepare(self, unicorn):
+        from unicorn import riscv_const as registers
+
+        self.registers = registers
+
+    def call(self, arguments, stack, back):
+        r = self.registers
+        for register, value in zip((r.UC_RISCV_REG_A0, r.UC_RISCV_REG_A1, r.UC_RISCV_REG_A2), arguments, strict=True):
+            self.engine.reg_write(register, value)
+        self.engine.reg_write(r.UC_RISCV_REG_SP, stack)
+        self.engine.reg_write(r.UC_RISCV_REG_RA, back)
+
+    def start(self):
+        return self.firmware.entry
+
+    def place(self):
+        return self.engine.reg_read(self.registers.UC_RISCV_REG_PC)
+
+    @staticmethod
+    def instructions(code):
+        """Of two bytes, or of four where the lowest bits are both set."""
+        count = at = 0
+        while at < len(code):
+            at += 4 if code[at] & 3 == 3 else 2
+            count += 1
+        return count
+
+
+class _CortexM(_Machine):
+    def mode(self, unicorn):
+        return unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+
+    def prepare(self, unicorn):
+        from unicorn import arm_const as registers
+
+        self.registers = registers
+        self.engine.ctl_set_cpu_model(registers.UC_CPU_ARM_CORTEX_M4)
+
+    def call(self, arguments, stack, back):
+        r = self.registers
+        for register, value in zip((r.UC_ARM_REG_R0, r.UC_ARM_REG_R1, r.UC_ARM_REG_R2), arguments, strict=True):
+            self.engine.reg_write(register, value)
+        self.engine.reg_write(r.UC_ARM_REG_SP, stack)
+        self.engine.reg_write(r.UC_ARM_REG_LR, back | 1)
+
+    def start(self):
+        return self.firmware.entry | 1
+
+    def place(self):
+        return self.engine.reg_read(self.registers.UC_ARM_REG_PC)
+
+    @staticmethod
+    def instructions(code):
+        """Of two bytes, or of four where the first half-word begins 0b11101, 0b11110 or 0b11111."""
+        count = at = 0
+        while at < len(code):
+            at += 4 if code[at + 1] >> 3 >= 0b11101 else 2
+            count += 1
+        return count
+
+
+_MACHINES = {"rv32imc": _RiscV, "cortex-m4": _CortexM}
+
+
+def multiply_accumulates(model):
+    """Of a forecast: matrix products alone."""
+    total = 0
+    for o in model.operations:
+        if o.kind in ("linear", "scores", "context"):
+            (*_, rows, depth) = model.tensors[o.inputs[0]].shape
+            out = model.tensors[o.output]
+            if o.kind == "linear":
+                total += rows * depth * out.shape[1]
+            elif o.kind == "scores":
+                total += np.prod(out.shape) * depth // o.attributes["heads"]
+            else:
+                total += np.prod(out.shape) * depth
+    return int(total)

@@ -1,0 +1,322 @@
+"""IntegerModel -> one .c and one .h: its arrays as constants, one call of `kernels.c` for every operation."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from qatlib import paths
+from qatlib.integer_model import IntegerModel
+
+KERNELS, HOST = paths.PACKAGE / "mcu" / "kernels.c", paths.PACKAGE / "mcu" / "host.c"
+LANES = 16  # of host.c
+MOVES = ("reshape",)  # operations that only rename a tensor
+
+
+def export_c(model, folder, name=None, *, host=False):
+    """Write `name`.c and `name`.h (after the model, unless given) into a folder, which is made; -> their paths.
+
+    ValueError where a tensor does not fit bytes, or the name is none that C knows.
+    """
+    name = re.sub(r"\W", "_", model.name) if name is None else name
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, header = folder / f"{name}.c", folder / f"{name}.h"
+    program = Program(model, host=host)
+    source.write_text(_source(program, name))
+    header.write_text(_header(program, name))
+    return source, header
+
+
+class Program:
+    """The calls and constants of a model in C. `workspace`: bytes of memory that a forecast needs beside its stack.
+
+    host: for a computer's vector units, weights in 32 bits a pair; else packed, for a microcontroller.
+    """
+
+    def __init__(self, model: IntegerModel, *, host=False):
+        self.host = host
+        self.model, self.constants, self.calls, self.multipliers_only = model, [], [], 1
+        self._check_bytes()
+        self._arrange()
+        for operation in model.operations:
+            if operation.kind not in MOVES:
+                getattr(self, "_" + operation.kind)(operation)
+
+    def _check_bytes(self):
+        for path, tensor in self.model.tensors.items():
+            if tensor.low < 0 and tensor.high > 127:
+                raise ValueError(f"tensor {path}: codes {tensor.low}..{tensor.high} fit neither a signed nor an unsigned byte")
+        for operation in self.model.operations:
+            inputs = [self.model.tensors[name] for name in operation.inputs]
+            wanted = {"scores": [False, False], "context": [True, False]}.get(operation.kind, [])
+            if wanted and [t.low >= 0 for t in inputs] != wanted:
+                raise ValueError(f"{operation.kind} {operation.path}: its inputs must be {'un' * wanted[0]}signed and signed")
+
+    # -- where tensors lie
+
+    def _arrange(self):
+        """A place in the workspace for every tensor: the lowest that no tensor alive at the same time takes. Scratch lives for one call."""
+        self._names = {}
+        lives, sizes = {}, {}
+        for now, operation in enumerate(self.model.operations):
+            for name in operation.inputs:
+                lives[self._names[name]][1] = now
+            if operation.kind == "output":
+                break
+            self._names[operation.output] = self._names[operation.inputs[0]] if operation.kind in MOVES else operation.output
+            if operation.kind not in MOVES:
+                lives[operation.output] = [now, now]
+                sizes[operation.output] = math.prod(self.model.tensors[operation.output].shape)
+                if scratch := self._scratch(operation):
+                    lives[f"{operation.path} scratch"], sizes[f"{operation.path} scratch"] = [now, now], scratch
+        self.places = {}
+        for name in sorted(sizes, key=sizes.get, reverse=True):
+            taken = sorted(
+                (self.places[other], self.places[other] + sizes[other])
+                for other in self.places
+                if lives[other][0] <= lives[name][1] and lives[name][0] <= lives[other][1]
+            )
+            place = 0
+            for start, end in taken:
+                if place + sizes[name] <= start:
+                    break
+                place = max(place, -(-end // 4) * 4)  # there are words among them
+            self.places[name] = place
+        self.workspace = max(self.places[name] + size for name, size in sizes.items())
+
+    def _scratch(self, operation):
+        """Bytes that a product needs for one call. Two rows of weights as pairs, and unpacked or transposed ones after them; on a host
+        both its operands as pairs."""
+        if operation.kind not in ("linear", "scores", "context"):
+            return 0
+        shapes = [self.model.tensors[name].shape for name in operation.inputs]
+        heads = operation.attributes.get("heads", 1)
+        depth = shapes[0][-1] // (heads if operation.kind == "scores" else 1)
+        if self.host:
+            columns = {"linear": 0, "scores": shapes[-1][0], "context": shapes[-1][1] // heads}[operation.kind]
+            return 4 * (depth + 1 >> 1) * (shapes[0][-2] + _padded(columns))
+        if operation.kind == "linear":
+            return 4 * depth + 2 * depth * (operation.attributes["weight_bits"] < 8)
+        return 4 * depth + (math.prod(shapes[1]) // heads if operation.kind == "context" else 0)
+
+    def _scratch_places(self, operation, columns):
+        """Of the pairs, and of what comes after them."""
+        place = self.places[f"{operation.path} scratch"]
+        return [f"(int32_t *)(void *)(workspace + {place})"] + [f"workspace + {place + 4 * columns}"] * (not self.host)
+
+    def _place(self, name):
+        return f"workspace + {self.places[self._names.get(name, name)]}"
+
+    # -- what is written
+
+    def _constant(self, operation, name, array, kind):
+        """A constant array; -> its name in C."""
+        label = re.sub(r"\W", "_", f"{operation.path}_{name}")
+        array = np.ravel(array)
+        if self.host and len(array) > 1:
+            array = np.pad(array, (0, _padded(len(array)) - len(array)))
+        values = ", ".join(map(str, array.tolist()))
+        self.constants.append(f"static const {kind} {label}[{len(array)}] = {{{values}}};")
+        return label
+
+    def _scale(self, operation):
+        m, n = (self.model.arrays[f"{operation.path}.{name}"].astype(np.int64) for name in ("m", "n"))
+        if ((n >= 17) & (n <= 32)).all():
+            fields = self._constant(operation, "m", m << (32 - n), "int32_t"), "0"
+        else:
+            self.multipliers_only = 0
+            fields = self._constant(operation, "m", m, "int32_t"), self._constant(operation, "n", n, "uint8_t")
+        label = re.sub(r"\W", "_", f"{operation.path}_scale")
+        self.constants.append(f"static const scale {label} = {{{fields[0]}, {fields[1]}, {len(m)}}};")
+        return f"&{label}"
+
+    def _range(self, operation):
+        tensor = self.model.tensors[operation.output]
+        return f"(range){{{tensor.zero_point}, {tensor.low}, {tensor.high}}}"
+
+    def _unsigned(self, name):
+        return int(self.model.tensors[name].low >= 0)
+
+    def _call(self, function, *arguments):
+        self.calls.append(f"    {function}({', '.join(str(a) for a in arguments)});")
+
+    def _array(self, operation, name, kind):
+        return self._constant(operation, name, self.model.arrays[f"{operation.path}.{name}"], kind)
+
+    def _quantise(self, o):
+        self._call("quantise", "counts", "anchor", self.model.context, self._scale(o), self._place(o.output), self._range(o))
+
+    def _requantise(self, o):
+        x = o.inputs[0]
+        tensor = self.model.tensors[x]
+        count = math.prod(tensor.shape)
+        arguments = self._unsigned(x), tensor.zero_point, count, self._scale(o), self._place(o.output), self._range(o)
+        self._call("requantise", self._place(x), *arguments)
+
+    def _linear(self, o):
+        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
+        if self.host:
+            weights = [self._constant(o, "weight", _pairs(self.model.weight(o)), "int32_t")]
+        else:
+            weights = [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
+        weights += [self._array(o, "bias", "int32_t"), self._scale(o)]
+        x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
+        self._call("linear", *weights, *x, rows, outputs, depth, *self._scratch_places(o, depth), self._place(o.output), self._range(o))
+
+    def _add(self, o, y=None):
+        x = o.inputs[0]
+        rows, channels = self.model.tensors[o.output].shape
+        y = y or (self._place(o.inputs[1]), self._unsigned(o.inputs[1]))
+        factors = [self._array(o, name, kind) for name, kind in (("m1", "int32_t"), ("m2", "int32_t"), ("c", "int32_t"), ("n", "uint8_t"))]
+        self._call("add", self._place(x), self._unsigned(x), *y, *factors, rows, channels, self._place(o.output), self._range(o))
+
+    def _add_position(self, o):
+        """The positions are unpacked into the place of the result, which takes theirs one by one."""
+        bits, count = o.attributes["position_bits"], math.prod(self.model.tensors[o.output].shape)
+        self._call("unpack", self._array(o, "position", "uint8_t"), bits, 0, count, self._place(o.output))
+        self._add(o, (self._place(o.output), 0))
+
+    def _scores(self, o):
+        heads, queries, keys = self.model.tensors[o.output].shape
+        width = self.model.tensors[o.inputs[0]].shape[1] // heads
+        places = [self._place(name) for name in o.inputs]
+        pairs = self._scratch_places(o, width)[0]
+        self._call("scores", *places, heads, queries, keys, width, self._scale(o), pairs, self._place(o.output), self._range(o))
+
+    def _softmax(self, o):
+        heads, queries, keys = self.model.tensors[o.output].shape
+        table = self._array(o, "table", "uint8_t")
+        numerator, k = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("numerator", "k"))
+        high = self.model.tensors[o.output].high
+        self._call("softmax", self._place(o.inputs[0]), heads * queries, keys, table, numerator, k, self._place(o.output), high)
+
+    def _context(self, o):
+        heads, queries, keys = self.model.tensors[o.inputs[0]].shape
+        width = self.model.tensors[o.inputs[1]].shape[1] // heads
+        places = [self._place(name) for name in o.inputs]
+        scratch = self._scratch_places(o, keys)
+        self._call("context", *places, heads, queries, keys, width, self._scale(o), *scratch, self._place(o.output), self._range(o))
+
+    def _pool(self, o):
+        x = o.inputs[0]
+        tensor = self.model.tensors[x]
+        arguments = self._unsigned(x), tensor.zero_point, *tensor.shape, self._scale(o), self._place(o.output), self._range(o)
+        self._call("pool", self._place(x), *arguments)
+
+    def _part(self, o, start, count):
+        after = self.model.tensors[o.output]
+        zeros = math.prod(after.shape) - count
+        self._call("part", f"{self._place(o.inputs[0])} + {start}", count, zeros, after.zero_point, self._place(o.output))
+
+    def _placeholders(self, o):
+        before, label = math.prod(self.model.tensors[o.inputs[0]].shape), o.attributes["label"]
+        self._part(o, before - label, label)
+
+    def _last_tokens(self, o):
+        before, after = (math.prod(self.model.tensors[name].shape) for name in (o.inputs[0], o.output))
+        self._part(o, before - after, after)
+
+    def _output(self, o):
+        x = o.inputs[0]
+        m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
+        arguments = self._unsigned(x), self.model.tensors[x].zero_point, m, n, "anchor", self.model.horizon, "forecast"
+        self._call("output", self._place(x), *arguments)
+
+
+def _padded(n):
+    return -(-n // LANES) * LANES
+
+
+def _pairs(weight):
+    """(outputs, columns) -> int32 (columns / 2, outputs padded): two columns in 16 bits each."""
+    outputs, columns = weight.shape
+    even = np.zeros((_padded(outputs), columns + columns % 2), np.int64)
+    even[:outputs, :columns] = weight
+    return ((even[:, ::2] & 0xFFFF) | (even[:, 1::2] & 0xFFFF) << 16).astype(np.uint32).view(np.int32).T
+
+
+def _source(program, name):
+    model = program.model
+    anchor = f"counts[{model.context - 1}]" if model.anchor is None else str(model.anchor)
+    return "\n".join(
+        [
+            f'#include "{name}.h"',
+            "",
+            "#if defined(__ARM_FEATURE_DSP)",
+            "#include <arm_acle.h>",
+            "#endif",
+            "",
+            f"#define MULTIPLIERS_ONLY {program.multipliers_only}",
+            "",
+            _kernels(program),
+            "",
+            *program.constants,
+            "",
+            f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
+            "    int8_t *workspace = (int8_t *)memory;",
+            f"    int32_t anchor = {anchor};",
+            *program.calls,
+            "}",
+            "",
+            *_batch(name, model),
+        ]
+    )
+
+
+def _batch(name, model):
+    return [
+        f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
+        f"    for (int64_t i = 0; i < windows; i++, counts += {model.context}, forecasts += {model.horizon})",
+        f"        {name}_forecast(counts, forecasts, memory);",
+        "}",
+        "",
+    ]
+
+
+def _kernels(program):
+    """The functions that the program needs, with those that they call: an unused one is a warning. A host's replace their namesakes."""
+    blocks = [block for path in (KERNELS, HOST)[: 1 + program.host] for block in path.read_text().rstrip().split("\n\n")]
+    defined = [re.findall(r"^static [\w ]*?(\w+)\(", block, re.MULTILINE) for block in blocks]
+    last = {name: i for i, names in enumerate(defined) for name in names}
+    wanted = {i for i, names in enumerate(defined) if not names}
+    text = "\n".join(program.calls)
+    while text:
+        more = {last[name] for name in re.findall(r"\w+", text) if name in last} - wanted
+        wanted |= more
+        text = "\n".join(blocks[i] for i in more)
+    return "\n\n".join(blocks[i] for i in sorted(wanted))
+
+
+def _header(program, name):
+    model, guard = program.model, name.upper()
+    return f"""/* {model.name}: {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
+#ifndef {guard}_H
+#define {guard}_H
+
+#include <stdint.h>
+
+#define {guard}_CONTEXT {model.context}
+#define {guard}_HORIZON {model.horizon}
+#define {guard}_WORKSPACE {program.workspace} /* bytes */
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* counts: the latest {model.context} samples, oldest first. memory: {guard}_WORKSPACE bytes at a multiple of
+   four; what is in them does not matter, before or after. */
+void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory);
+
+/* The same for several windows that lie one after another. */
+void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""

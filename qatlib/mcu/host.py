@@ -1,0 +1,36 @@
+"""An exported model compiled for this computer: the fast way to forecast, and the same integers."""
+
+import ctypes
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from qatlib import native
+from qatlib.mcu.export import Program, export_c
+
+OPTIONS = ("-std=c99", "-O3", "-march=native")
+
+
+class HostModel:
+    """An IntegerModel as a shared library. BuildError where there is no C compiler.
+
+    packed: the code of a microcontroller, to compare; else that of `host.c`, for vector units.
+    """
+
+    def __init__(self, model, *, packed=False):
+        self.horizon = model.horizon
+        workspace = Program(model, host=not packed).workspace
+        with tempfile.TemporaryDirectory() as folder:
+            source, _ = export_c(model, Path(folder), "model", host=not packed)
+            library = native.library(source, *OPTIONS)
+        self._forecasts = library.model_forecasts
+        self._forecasts.argtypes, self._forecasts.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p], None
+        self._workspace = workspace
+
+    def forward(self, counts):
+        """int16 (windows, context) -> int16 (windows, horizon)."""
+        counts, workspace = np.ascontiguousarray(counts), np.empty(self._workspace // 4 + 1, np.int32)
+        forecasts = np.empty((len(counts), self.horizon), np.int16)
+        self._forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, workspace.ctypes.data)
+        return forecasts

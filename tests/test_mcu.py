@@ -1,0 +1,141 @@
+"""The exported C against NumPy, on this computer and on emulated microcontrollers; what it says of itself; what is refused."""
+
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qatlib import native, zoo
+from qatlib.engine.random_models import extreme_windows, random_model
+from qatlib.mcu import emulate, export_c
+
+STRICT = "-std=c99 -O1 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Werror"
+READER = """#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+int main(void) {
+    int16_t *counts = malloc(sizeof(int16_t) * MODEL_CONTEXT), *forecast = malloc(sizeof(int16_t) * MODEL_HORIZON);
+    void *memory = malloc(MODEL_WORKSPACE);
+    while (fread(counts, sizeof(int16_t), MODEL_CONTEXT, stdin) == MODEL_CONTEXT) {
+        model_forecast(counts, forecast, memory);
+        fwrite(forecast, sizeof(int16_t), MODEL_HORIZON, stdout);
+    }
+    free(counts), free(forecast), free(memory);
+    return 0;
+}
+"""
+SHIPPED = "jfk-weather"
+
+
+def carried_out(model, counts, folder):
+    """Forecasts of the exported C under the sanitizers, every buffer exactly as large as it says."""
+    source, _ = export_c(model, folder, "model")
+    (folder / "main.c").write_text(READER)
+    compiler = native.compiler(".c")
+    sanitizers = "undefined" if "ziglang" in compiler else "address,undefined"  # ziglang has no address sanitizer
+    options = (*STRICT.split(), f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all")
+    native.run([*compiler, *options, str(source), str(folder / "main.c"), "-o", str(folder / "main")])
+    done = subprocess.run([folder / "main"], input=counts.astype("<i2").tobytes(), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return np.frombuffer(done.stdout, "<i2").reshape(len(counts), model.horizon)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clean_c_of_random_models_equals_numpy(tmp_path, seed):
+    """Odd widths, rows and columns; every family; multipliers of every shift; windows that go to the edges."""
+    model = random_model(seed)
+    counts = extreme_windows(model, seed, 12)
+    np.testing.assert_array_equal(carried_out(model, counts, tmp_path), model.forward(counts, backend="numpy"))
+
+
+@pytest.mark.parametrize("name", zoo.names(SHIPPED))
+def test_shipped_models_on_this_computer(tmp_path, name):
+    model, counts = zoo.load(SHIPPED, name), zoo.windows(SHIPPED)[0]
+    counts = np.ascontiguousarray(counts[:200, -model.context :])
+    expected = model.forward(counts, backend="numpy")
+    np.testing.assert_array_equal(model.forward(counts, backend="c"), expected)
+    np.testing.assert_array_equal(carried_out(model, counts[:20], tmp_path), expected[:20])
+
+
+@pytest.mark.parametrize("seed", range(20, 28))
+def test_the_fast_way_on_random_models(seed):
+    model = random_model(seed)
+    counts = extreme_windows(model, seed, 12)
+    np.testing.assert_array_equal(model.forward(counts, backend="c"), model.forward(counts, backend="numpy"))
+
+
+@pytest.mark.parametrize("target", emulate.TARGETS)
+@pytest.mark.parametrize("seed", [1, 3, 6])
+def test_random_models_on_microcontrollers(target, seed):
+    model = random_model(seed)
+    counts = extreme_windows(model, seed, 4)
+    outcome = emulate.Firmware(model, target).run(counts)
+    np.testing.assert_array_equal(outcome.forecasts, model.forward(counts, backend="numpy"))
+    assert outcome.flash > model.size_bytes and outcome.ram > model.context
+
+
+@pytest.mark.parametrize("target", emulate.TARGETS)
+def test_instructions_are_counted_one_by_one(target):
+    """The count by blocks is that of a hook on every instruction, and the same whenever it is taken. The hook leaves out what a condition
+    skips on a Cortex-M4, which takes its time there all the same."""
+    import unicorn
+
+    model = random_model(3)
+    firmware, counts = emulate.Firmware(model, target), extreme_windows(model, 3, 2)
+    machine, singly = emulate._MACHINES[target](firmware), [0]
+    machine.engine.hook_add(unicorn.UC_HOOK_CODE, lambda *_: singly.__setitem__(0, singly[0] + 1))
+    _, by_blocks, _ = machine.forecast(counts[0])
+    skipped = 0.06 * by_blocks if target == "cortex-m4" else 0
+    assert by_blocks - skipped <= singly[0] <= by_blocks and singly[0] > emulate.multiply_accumulates(model)
+    np.testing.assert_array_equal(firmware.run(counts).instructions, firmware.run(counts).instructions)
+
+
+def test_a_forecast_that_does_not_end_is_an_error(monkeypatch):
+    monkeypatch.setattr(emulate, "LIMIT", 1)  # microseconds
+    model = random_model(3)
+    with pytest.raises(emulate.EmulationError, match="still at"):
+        emulate.Firmware(model, "rv32imc").run(extreme_windows(model, 3, 1))
+
+
+def test_multiply_accumulates_of_the_default_shape():
+    model = zoo.load(SHIPPED, "patch-c336-d16-w4a4")
+    tokens, d, attention = 14, 16, 2 * 14 * 14 * 16
+    assert emulate.multiply_accumulates(model) == tokens * (24 * d + 4 * d * d + 8 * d * d) + attention + tokens * d * 24
+
+
+def test_low_bits_stay_packed(tmp_path):
+    """Weights take their bits in the file and no more."""
+    sizes = {}
+    for bits in ("w8a8", "w4a4", "w2a2"):
+        source, _ = export_c(zoo.load(SHIPPED, f"patch-c336-d16-{bits}"), tmp_path, bits)
+        line = next(line for line in source.read_text().splitlines() if " head_weight[" in line)
+        sizes[bits] = int(line.split("[")[1].split("]")[0])
+    assert sizes == {"w8a8": 224 * 24, "w4a4": 224 * 24 // 2, "w2a2": 224 * 24 // 4}
+
+
+def test_names_and_tensors_that_c_cannot_hold(tmp_path):
+    model = random_model(3)
+    with pytest.raises(ValueError, match="'2nd' is no name in C"):
+        export_c(model, tmp_path, "2nd")
+    name = next(o.output for o in model.operations if o.kind == "add")
+    tensor = replace(model.tensors[name], low=-1, zero_point=0)
+    wide = replace(model, tensors=model.tensors | {name: replace(tensor, high=200)})
+    with pytest.raises(ValueError, match=f"tensor {name}: codes .*200 fit neither"):
+        export_c(wide, tmp_path)
+
+
+def test_backends(monkeypatch):
+    model = random_model(5)
+    counts = extreme_windows(model, 5, 3)
+    with pytest.raises(ValueError, match="unknown backend 'fpga'"):
+        model.forward(counts, backend="fpga")
+
+    def missing(suffix):
+        raise native.BuildError("no compiler")
+
+    monkeypatch.setattr(native, "compiler", missing)
+    with pytest.raises(native.BuildError, match="no compiler"):
+        model.forward(counts, backend="c")
+    monkeypatch.setattr("qatlib.integer_model.PAYS", 2)
+    np.testing.assert_array_equal(model.forward(counts), model.forward(counts, backend="numpy"))
