@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import time
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -117,6 +118,19 @@ def step_seconds(*, rounds=60, batch=256):
     return [statistics.median(seconds[10:]) for seconds in times]
 
 
+def forecast_seconds(windows, *, rounds=100):
+    """Median seconds of so many forecasts in integers, 8-bit default model: by the C backend, by NumPy."""
+    model = zoo.load("jfk-weather", "patch-c336-d16-w8a8")
+    counts = np.resize(zoo.windows("jfk-weather")[0], (windows, model.context))
+    times = {"c": [], "numpy": []}
+    for _ in range(rounds):
+        for backend, seconds in times.items():
+            began = time.perf_counter()
+            model.forward(counts, backend=backend)
+            seconds.append(time.perf_counter() - began)
+    return [statistics.median(seconds[10:]) for seconds in times.values()]
+
+
 def _timed(*command):
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=paths.ROOT, timeout=3600)
@@ -148,6 +162,9 @@ def main():
     rows.append(("one QAT step against one float step", "<= 1.5 x", "1.1 x", got))
     float_step, qat_step = step_seconds(batch=8)
     rows.append(("the same with a batch of 8, where samples cost little", "", "", f"{1000 * qat_step:.1f} / {1000 * float_step:.1f} ms"))
+    c, numpy = forecast_seconds(256)
+    got = f"{numpy / c:.0f} x ({1e6 * c / 256:.1f} / {1e6 * numpy / 256:.0f} us a window)"
+    rows.append(("256 forecasts in integers, C against NumPy", ">= 10 x", "50 x", got))
     figures = ("make", "figures", *(f"{name.upper()}={value}" for name, value in manifest["parameters"].items()))
     _timed(*figures)
     rows.append(("second make figures, nothing changed", "<= 5 s", "1 s", f"{_timed(*figures):.1f} s"))

@@ -4,26 +4,30 @@ Same float model, same data, same number of steps, same AdamW schedule; each qua
 Brevitas (https://xilinx.github.io/brevitas): quantised layers and activations in place of the float ones, residual stream and edges at
 8 bits as here, activation scales from statistics of the first epoch and learned from then on (its default takes more steps than there are).
 torchao (https://docs.pytorch.org/ao): `quantize_` with a QATConfig, which quantises linear layers, their weights and inputs, and nothing
-between them.
+between them. Then one forecast in each: this project's integers in C, and onnxruntime with the float model and its own 8-bit version.
 It runs in an environment of its own, since the peers' dependencies and pynq's exclude each other.
 """
 
 import copy
 import math
 import statistics
+import tempfile
 import time
 from importlib.metadata import version
 
 import brevitas.nn as qnn
+import numpy as np
+import onnxruntime
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Uint8ActPerTensorFloat
+from onnxruntime import quantization
 from torch import nn
 from torchao.quantization import quantize_
 from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 
-from qatlib import data, fused, models, paths, ptq, runs, train
+from qatlib import data, fused, models, paths, ptq, qat, runs, train
 from qatlib.experiment import RECIPES
 from qatlib.quantize import QuantConfig
 
@@ -147,6 +151,54 @@ def samples_per_second(steppers, batch):
     return tuple({name: batch / statistics.median(seconds[part]) for name, seconds in times.items()} for part in (first, later))
 
 
+class Calibration(quantization.CalibrationDataReader):
+    """Windows for onnxruntime's static quantisation, one by one."""
+
+    def __init__(self, inputs):
+        self.windows = iter(inputs.split(1))
+
+    def get_next(self):
+        window = next(self.windows, None)
+        return None if window is None else {"counts": window.numpy()}
+
+
+def onnx_sessions(model, inputs):
+    """{name: onnxruntime session}, one thread each: the float model, and the same quantised to 8 bit by its static quantisation."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        plain, eight = (f"{folder}/{name}.onnx" for name in ("float", "int8"))
+        torch.onnx.export(model.eval(), (inputs[:1],), plain, input_names=["counts"], output_names=["change"], dynamo=False)
+        quantization.quantize_static(
+            plain,
+            eight,
+            Calibration(inputs[:128]),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+        return {name: onnxruntime.InferenceSession(path, options) for name, path in (("float", plain), ("int8", eight))}
+
+
+def single_forecasts(model, integers, data, calibration, *, rounds=5000):
+    """Microseconds of one window from Python, in turns: this project's C backend, onnxruntime on the float model and on its int8 one."""
+    window = data.inputs[:1].numpy()
+    counts = window.astype(np.int16)
+    takers = {"qatlib, C, 4 bit": lambda: integers.forward(counts, backend="c")}
+    for name, session in onnx_sessions(model, calibration).items():
+        takers[f"onnxruntime {version('onnxruntime')}, {name}"] = lambda s=session: s.run(None, {"counts": window})
+    times = {name: [] for name in takers}
+    for _ in range(rounds):
+        for name, take in takers.items():
+            began = time.perf_counter()
+            take()
+            times[name].append(time.perf_counter() - began)
+    table = pd.DataFrame({"microseconds": {name: 1e6 * statistics.median(t[100:]) for name, t in times.items()}})
+    table["qatlib_is_faster"] = table["microseconds"] / table["microseconds"].iloc[0]
+    return table.rename_axis("forecast by").reset_index()
+
+
 def main():
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -185,6 +237,9 @@ def main():
     table["mse_against_float_percent"] = 100 * (table["mse"] / float_mse - 1)
     table.to_csv(paths.TABLES / "peers.csv", index=False)
     print(table.to_string(index=False, float_format="{:.4g}".format))
+    forecasts = single_forecasts(model, qat.export(ours), test, calibration)
+    forecasts.to_csv(paths.TABLES / "forecasters.csv", index=False)
+    print(forecasts.to_string(index=False, float_format="{:.4g}".format))
 
 
 if __name__ == "__main__":

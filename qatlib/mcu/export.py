@@ -39,7 +39,7 @@ class Program:
 
     def __init__(self, model: IntegerModel, *, host=False):
         self.host = host
-        self.model, self.constants, self.calls, self.multipliers_only = model, [], [], 1
+        self.model, self.constants, self.calls, self.shifts = model, [], [], 0
         self._check_bytes()
         self._arrange()
         for operation in model.operations:
@@ -124,14 +124,16 @@ class Program:
         return label
 
     def _scale(self, operation):
+        """As kernels.c has it: an accumulator has 25 bits with its sign, which leaves seven for shifting it up."""
         m, n = (self.model.arrays[f"{operation.path}.{name}"].astype(np.int64) for name in ("m", "n"))
-        if ((n >= 17) & (n <= 32)).all():
-            fields = self._constant(operation, "m", m << (32 - n), "int32_t"), "0"
-        else:
-            self.multipliers_only = 0
-            fields = self._constant(operation, "m", m, "int32_t"), self._constant(operation, "n", n, "uint8_t")
+        up = np.maximum(17 - n, 0)
+        general = (up > 7) | (n > 32)
+        shifts = np.where(general, -n, up)
+        self.shifts = max(self.shifts, 2 if general.any() else int(shifts.any()))
+        fields = [self._constant(operation, "m", np.where(general, m, m << np.maximum(32 - n - up, 0)), "int32_t")]
+        fields += [self._constant(operation, "n", shifts, "int8_t") if shifts.any() else "0", len(m)]
         label = re.sub(r"\W", "_", f"{operation.path}_scale")
-        self.constants.append(f"static const scale {label} = {{{fields[0]}, {fields[1]}, {len(m)}}};")
+        self.constants.append(f"static const scale {label} = {{{', '.join(map(str, fields))}}};")
         return f"&{label}"
 
     def _range(self, operation):
@@ -250,7 +252,7 @@ def _source(program, name):
             "#include <arm_acle.h>",
             "#endif",
             "",
-            f"#define MULTIPLIERS_ONLY {program.multipliers_only}",
+            f"#define SHIFTS {program.shifts}",
             "",
             _kernels(program),
             "",

@@ -29,10 +29,12 @@ static INLINE lanes plus_pair(lanes sum, lanes pairs, int32_t x) {
 
 /* y[i] = requantised(sum[i] + bias[first + i]) for n of the lanes */
 static INLINE void put(lanes sum, const int32_t *bias, const scale *s, int first, int n, int8_t *y, range r) {
-#if defined(__AVX512BW__) && MULTIPLIERS_ONLY
+#if defined(__AVX512BW__) && SHIFTS < 2
     __m512i v = (__m512i)sum, half = _mm512_set1_epi64(0x80000000LL);
     __m512i m = s->channels == 1 ? _mm512_set1_epi32(s->m[0]) : _mm512_loadu_si512(s->m + first);
     if (bias) v = _mm512_add_epi32(v, _mm512_loadu_si512(bias + first));
+    if (s->n && s->channels == 1) v = _mm512_slli_epi32(v, (unsigned)s->n[0]);
+    else if (s->n) v = _mm512_sllv_epi32(v, _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(s->n + first))));
     __m512i even = _mm512_add_epi64(_mm512_mul_epi32(v, m), half);
     __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(v, 32), _mm512_srli_epi64(m, 32)), half);
     v = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);

@@ -5,10 +5,10 @@ typedef struct {
     int zero, low, high;
 } range;
 
-/* x * m * 2^-n. Where n is null, m is already shifted up so that n would be 32. */
+/* x * m * 2^-32, x shifted up by n bits before, where n is not null; a negative n is a shift down by -n in place of 32. */
 typedef struct {
     const int32_t *m;
-    const uint8_t *n;
+    const int8_t *n;
     int channels; /* 1, or one for every output */
 } scale;
 
@@ -22,13 +22,16 @@ typedef struct {
 
 static inline int32_t clamped(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
-/* clamp(zero + ((v * m + 2^(n-1)) >> n)); n = 0 stands for 32, with one multiplication. MULTIPLIERS_ONLY: no n is anything else. */
+/* clamp(zero + v scaled, rounded half up). SHIFTS: 0 where no scale has an n, 1 where none is negative, else 2. */
 static INLINE int32_t requantised(int32_t v, int32_t m, int n, range r) {
-#if !MULTIPLIERS_ONLY
-    if (n) {
-        int64_t scaled = ((int64_t)v * m + ((int64_t)1 << (n - 1))) >> n;
+#if SHIFTS > 1
+    if (n < 0) {
+        int64_t scaled = ((int64_t)v * m + ((int64_t)1 << (-n - 1))) >> -n;
         return scaled < -1024 ? r.low : scaled > 1024 ? r.high : clamped(r.zero + (int32_t)scaled, r.low, r.high);
     }
+#endif
+#if SHIFTS > 0
+    v *= (int32_t)1 << n;
 #endif
     (void)n;
     return clamped(r.zero + (int32_t)(((int64_t)v * m + 0x80000000LL) >> 32), r.low, r.high);
