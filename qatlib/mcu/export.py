@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from qatlib import paths
+from qatlib.guard import FLAGS, LONGEST_GAP, REPAIRED
 from qatlib.integer_model import IntegerModel
 
-KERNELS, HOST = paths.PACKAGE / "mcu" / "kernels.c", paths.PACKAGE / "mcu" / "host.c"
+KERNELS, HOST, GUARD = (paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard"))
 LANES = 16  # of host.c
 MOVES = ("reshape",)  # operations that only rename a tensor
 
 
-def export_c(model, folder, name=None, *, host=False):
+def export_c(model, folder, name=None, *, guard=None, host=False):
     """Write `name`.c and `name`.h (after the model, unless given) into a folder, which is made; -> their paths.
+
+    guard: a `qatlib.guard.Guard`, which becomes a function of the library.
 
     ValueError where a tensor does not fit bytes, or the name is none that C knows.
     """
@@ -26,8 +29,8 @@ def export_c(model, folder, name=None, *, host=False):
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
     program = Program(model, host=host)
-    source.write_text(_source(program, name))
-    header.write_text(_header(program, name))
+    source.write_text(_source(program, name) + (_guard(model, name, guard) if guard else ""))
+    header.write_text(_header(program, name, guard))
     return source, header
 
 
@@ -293,7 +296,22 @@ def _kernels(program):
     return "\n\n".join(blocks[i] for i in sorted(wanted))
 
 
-def _header(program, name):
+def _guard(model, name, guard):
+    values = [guard.day, LONGEST_GAP, guard.low, guard.high, guard.jump, guard.spike, guard.stuck, guard.drift]
+    call = f"look(counts, {model.context}, (limits){{{', '.join(map(str, values))}}})"
+    return f"\n{GUARD.read_text()}\nuint8_t {name}_guard(int16_t *counts) {{ return {call}; }}\n"
+
+
+def _guard_declaration(name):
+    flags = ", ".join(f"{value} {flag}" for flag, value in FLAGS.items())
+    return f"""
+/* Mends gaps of up to {LONGEST_GAP} samples (INT16_MIN: missing) and single outliers in place; -> the sum of what it found:
+   {flags}. 0 and {REPAIRED} can be forecast. */
+uint8_t {name}_guard(int16_t *counts);
+"""
+
+
+def _header(program, name, guard):
     model, guard = program.model, name.upper()
     return f"""/* {model.name}: {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
 #ifndef {guard}_H
@@ -315,7 +333,7 @@ void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory);
 
 /* The same for several windows that lie one after another. */
 void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory);
-
+{_guard_declaration(name) if guard else ""}
 #ifdef __cplusplus
 }}
 #endif

@@ -1,0 +1,161 @@
+"""The frames of notebook 10: forecasts of data as they come, and what the guard sees of them."""
+
+import numpy as np
+import pandas as pd
+
+from qatlib import baselines, data, faults, guard, runs, train
+
+WIDTHS = ((8, 8), (4, 4), (2, 4), (2, 2))
+STRENGTHS = {
+    "spike": (0.5, 1, 1.5, 2, 3, 4, 5),
+    "step": (0.5, 1, 1.5, 2, 2.5, 3),
+    "drift": (0.5, 1, 1.5, 2, 2.5, 3),
+    "stuck": (6, 12, 18, 24, 30, 36),
+    "dropout": (1, 2, 4, 6, 8, 12),
+}
+
+
+def noise(counts, size, rng):
+    """Gaussian noise of that standard deviation on every sample."""
+    return _counts(counts + rng.normal(0, size, counts.shape).round())
+
+
+def outliers(counts, size, rng):
+    """One sample in fifty off by `size` counts."""
+    return _counts(counts + round(size) * rng.choice([-1, 0, 1], counts.shape, p=[0.01, 0.98, 0.01]))
+
+
+def missing(counts, share, rng):
+    """That share of the samples missing, none of them the newest; as the device gets them where nothing mends: the last value again."""
+    lost = rng.random(counts.shape) < share
+    lost[:, [0, -1]] = False
+    last = np.maximum.accumulate(np.where(lost, 0, np.arange(counts.shape[1])), axis=1)
+    return np.take_along_axis(counts, last, axis=1)
+
+
+def swing(counts, factor, rng):
+    """The daily cycle, every window's deviation from its mean over a day, that many times as strong."""
+    days = counts.astype(np.float64)
+    smooth = np.stack([np.convolve(row, np.ones(24) / 24, "same") for row in np.pad(days, ((0, 0), (12, 12)), "edge")])[:, 12:-12]
+    return _counts((smooth + factor * (days - smooth)).round())
+
+
+def _counts(x):
+    return np.clip(x, guard.MISSING + 1, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def disturbances(dataset):
+    """{name: function of int16 windows and a generator}; strengths in standard deviations of the train rows."""
+    sd = dataset.std / dataset.resolution
+    return {
+        "as they are": lambda c, rng: c,
+        "noise, 0.05 SD": lambda c, rng: noise(c, 0.05 * sd, rng),
+        "noise, 0.2 SD": lambda c, rng: noise(c, 0.2 * sd, rng),
+        "outliers, 1 SD": lambda c, rng: outliers(c, 1 * sd, rng),
+        "outliers, 5 SD": lambda c, rng: outliers(c, 5 * sd, rng),
+        "10 % missing, held": lambda c, rng: missing(c, 0.1, rng),
+        "stuck for a day": lambda c, rng: faults.stuck(c, 24, rng),
+        "drift, 1 SD": lambda c, rng: faults.drift(c, sd, rng),
+        "drift, 3 SD": lambda c, rng: faults.drift(c, 3 * sd, rng),
+        "daily cycle halved": lambda c, rng: swing(c, 0.5, rng),
+        "daily cycle doubled": lambda c, rng: swing(c, 2.0, rng),
+    }
+
+
+def forecasters(experiment):
+    """{name: function of int16 windows -> standardised forecasts}: persistence, float, and integers at every width, first seed."""
+    dataset, model = experiment.dataset, experiment.default_model
+    named = {w: experiment.quantised_run(weight_bits=w[0], activation_bits=w[1]) for w in WIDTHS}
+    experiment.table(named.values(), "models")
+    network = runs.float_model(named[WIDTHS[0]], dataset)
+
+    def persistence(counts):
+        return np.repeat(dataset.standardise(counts[:, -1:] * dataset.resolution), model.horizon, axis=1)
+
+    def floats(counts):
+        windows = data.Windows(counts, np.zeros((len(counts), model.horizon)), np.arange(len(counts)), 0)
+        change = train.forecast(network, train.batches(windows, runs.sensor_of(dataset), subtract_last=True).inputs).numpy()
+        return change + dataset.standardise(counts[:, -1:] * dataset.resolution)
+
+    found = {"persistence": persistence, "float": floats}
+    for (w, a), run in named.items():
+        integers = runs.integer_model(run, dataset)
+        found[f"W{w}A{a}"] = lambda c, m=integers: dataset.standardise(m.forward(c) * dataset.resolution)
+    return found
+
+
+def degradation(experiment, named):
+    """Test MSE of every forecaster (named: of `forecasters`) under every disturbance of its inputs; the truth stays as it was.
+
+    -> disturbance, method, mse, quantisation (%: against float on the same inputs)."""
+    windows, rows = experiment.windows("test"), []
+    for name, disturb in disturbances(experiment.dataset).items():
+        counts = disturb(windows.counts, np.random.default_rng(0))
+        rows += [(name, method, baselines.mse(forecast(counts), windows.truth)) for method, forecast in named.items()]
+    return _against_float(pd.DataFrame(rows, columns=["disturbance", "method", "mse"]))
+
+
+def _against_float(frame):
+    first = frame.columns[0]
+    reference = frame[first].map(frame[frame["method"] == "float"].set_index(first)["mse"])
+    return frame.assign(quantisation=100 * (frame["mse"] / reference - 1))
+
+
+def seasons(experiment, named):
+    """Test MSE by the month that the forecast begins in: month, method, mse, quantisation, windows."""
+    windows = experiment.windows("test")
+    month = pd.to_datetime(experiment.dataset.times[windows.rows]).strftime("%Y-%m")
+    rows = []
+    for method, forecast in named.items():
+        error = ((forecast(windows.counts) - windows.truth) ** 2).mean(axis=1)
+        rows += [(m, method, e.mean(), len(e)) for m, e in pd.Series(error).groupby(np.asarray(month))]
+    return _against_float(pd.DataFrame(rows, columns=["month", "method", "mse", "windows"]))
+
+
+def other_station(experiment, named):
+    """ETTh2's test windows to the models of ETTh1, in ETTh1's counts: method, mse, quantisation; empty on other data."""
+    if experiment.dataset.name != "etth1":
+        return pd.DataFrame(columns=["station", "method", "mse", "quantisation"])
+    here, other = experiment.dataset, experiment.on("etth2").dataset
+    windows = other.windows("test", experiment.context, experiment.horizon)
+    values = windows.counts * other.resolution
+    counts = _counts(np.floor(values / here.resolution + 0.5))
+    truth = here.standardise(windows.truth * other.std + other.mean)
+    rows = [("etth2", method, baselines.mse(forecast(counts), truth)) for method, forecast in named.items()]
+    return _against_float(pd.DataFrame(rows, columns=["station", "method", "mse"]))
+
+
+def fitted_guard(experiment):
+    """The guard of train and validation windows."""
+    day = int(np.timedelta64(1, "D") / experiment.dataset.step)
+    return guard.Guard.fit(experiment.windows("train").counts, experiment.windows("validation").counts, day=day)
+
+
+def detection(experiment, limits):
+    """Share of test windows flagged or mended, by fault and strength; strength 0: as they are. -> fault, strength, found (%), bar"""
+    counts, rows = experiment.windows("test").counts, []
+    for kind, strengths in STRENGTHS.items():
+        rows.append((kind, 0.0, _found(limits, counts)))
+        for value in strengths:
+            size = faults.strength(kind, value, experiment.dataset)
+            rows.append((kind, value, _found(limits, faults.KINDS[kind](counts, size, np.random.default_rng(0)))))
+    frame = pd.DataFrame(rows, columns=["fault", "strength", "found"])
+    return frame.assign(bar=frame["fault"].map(faults.AT_LEAST))
+
+
+def _found(limits, counts):
+    return 100 * (limits.check(counts)[1] != 0).mean()
+
+
+def mended(experiment, named, limits):
+    """Test MSE with one fault in every window, as the model gets it and after the guard mended it: fault, method, mse_faulty, mse_mended,
+    forecast (%: of the windows that the guard lets pass, over which both are taken)."""
+    windows, dataset, rows = experiment.windows("test"), experiment.dataset, []
+    for kind, value in (("spike", 5), ("dropout", 5)):
+        faulty = faults.KINDS[kind](windows.counts, faults.strength(kind, value, dataset), np.random.default_rng(0))
+        clean, flags = limits.check(faulty)
+        kept = (flags & guard.DISTRUST) == 0
+        for method, forecast in named.items():
+            errors = [baselines.mse(forecast(c[kept]), windows.truth[kept]) for c in (faulty, clean)]
+            rows.append((f"{kind}, {value} {'SD' if kind == 'spike' else 'samples'}", method, *errors, 100 * kept.mean()))
+    return pd.DataFrame(rows, columns=["fault", "method", "mse_faulty", "mse_mended", "forecast"])

@@ -1,0 +1,117 @@
+"""The guard: what it mends, what it flags, in NumPy and in C; how much it finds on real data."""
+
+import ctypes
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qatlib import faults, guard, kernels, native, zoo
+from qatlib.guard import DRIFT, GAP, JUMP, MISSING, RANGE, REPAIRED, STUCK, Guard
+from qatlib.mcu import export_c
+
+LIMITS = Guard(day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300)
+
+
+def window(*changes):
+    """A calm window of 16 samples, some of them changed: (index, count)."""
+    counts = np.array([0, 3, 1, 4, 2, 5, 3, 6, 4, 7, 5, 8, 6, 9, 7, 10], np.int16)
+    for index, value in changes:
+        counts[index] = value
+    return counts[None]
+
+
+def seen(counts):
+    mended, flags = LIMITS.check(counts)
+    return mended[0], flags[0]
+
+
+def test_a_sound_window_passes_unchanged():
+    mended, flags = seen(window())
+    assert flags == 0 and np.array_equal(mended, window()[0])
+
+
+def test_gaps_are_mended_on_a_straight_line_that_rounds_half_up():
+    mended, flags = seen(window((4, -5), (5, MISSING), (6, -10)))
+    assert flags == REPAIRED and mended[5] == -7  # -7.5
+    mended, flags = seen(window(*((i, MISSING) for i in range(3))))  # the first samples: nothing before them
+    assert flags == REPAIRED and (mended[:3] == 4).all()
+    mended, flags = seen(window((15, MISSING)))  # the newest
+    assert flags == REPAIRED and mended[15] == 7
+
+
+@pytest.mark.parametrize("first", [0, 4, 10])
+def test_a_long_gap_is_flagged_and_left(first):
+    missing = window(*((i, MISSING) for i in range(first, first + 6)))
+    mended, flags = seen(missing)
+    assert flags == GAP and np.array_equal(mended, missing[0])
+
+
+def test_nothing_at_all():
+    assert seen(np.full((1, 16), MISSING, np.int16))[1] == GAP
+
+
+def test_a_single_outlier_is_mended():
+    mended, flags = seen(window((6, 900)))
+    assert flags == REPAIRED and mended[6] == 6  # between 5 and 6
+
+
+@pytest.mark.parametrize(
+    ("counts", "flag"),
+    [
+        (window(*((i, 200 + i) for i in range(8, 16))), JUMP | DRIFT),
+        (window((15, 150)), JUMP),  # the newest sample has no right neighbour to tell an outlier from a step
+        (window(*((i, 8) for i in range(4, 9))), STUCK),
+        (window(*((i, 90 * min(i, 4)) for i in range(16))), DRIFT | STUCK),
+        (window() + np.int16(1001), RANGE),
+    ],
+)
+def test_what_is_flagged(counts, flag):
+    assert seen(counts)[1] == flag
+
+
+def test_thresholds_let_through_what_they_were_made_from():
+    sound = zoo.windows("jfk-weather")[0]
+    fitted = Guard.fit(sound)
+    mended, flags = fitted.check(sound)
+    assert not flags.any() and np.array_equal(mended, sound)
+    with pytest.raises(ValueError, match="no two of 200"):
+        Guard.fit(sound, day=200)
+
+
+@pytest.mark.parametrize("kind", faults.KINDS)
+def test_c_equals_numpy(kind):
+    sound, _ = zoo.windows("jfk-weather")
+    limits, rng = Guard.fit(sound), np.random.default_rng(1)
+    strengths = (2, 5, 6, 30) if kind in ("stuck", "dropout") else (500, 5000, 30000)
+    counts = np.concatenate([faults.KINDS[kind](sound[:80], s, rng) for s in strengths])
+    counts[::7, ::50] = MISSING
+    mended, flags = limits.check(counts)
+    with tempfile.TemporaryDirectory() as folder:
+        source, header = export_c(zoo.load("jfk-weather", "patch-c336-d16-w2a2"), Path(folder), "model", guard=limits)
+        assert "uint8_t model_guard(int16_t *counts);" in header.read_text()
+        library = native.library(source, "-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+    library.model_guard.argtypes, library.model_guard.restype = [ctypes.c_void_p], ctypes.c_uint8
+    found = [library.model_guard(row.ctypes.data) for row in counts]
+    np.testing.assert_array_equal(found, flags)
+    np.testing.assert_array_equal(counts, mended)
+    assert len(set(found)) > 1
+
+
+def test_faults_are_found_on_etth1(etth1):
+    """Thresholds from train and validation, faults and clean windows of the test split."""
+    sound = [etth1.windows(split, 336, 24).counts for split in ("train", "validation", "test")]
+    limits, rng = Guard.fit(*sound[:2]), np.random.default_rng(0)
+    assert (limits.check(sound[2])[1] != 0).mean() <= 0.01
+    for kind, least in faults.AT_LEAST.items():
+        faulty = faults.KINDS[kind](sound[2], faults.strength(kind, least, etth1), rng)
+        assert (limits.check(faulty)[1] != 0).mean() >= 0.95, kind
+
+
+def test_faults_stay_within_counts():
+    counts = np.full((3, 16), 32_000, np.int16)
+    for kind, fault in faults.KINDS.items():
+        faulty = fault(counts, 8 if kind in ("stuck", "dropout") else 60_000, np.random.default_rng(0))
+        assert faulty.dtype == np.int16 and faulty.max() <= kernels.COUNT_MAX
+        assert (faulty == guard.MISSING).any() == (kind == "dropout")
