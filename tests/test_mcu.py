@@ -30,7 +30,8 @@ SHIPPED = "jfk-weather"
 
 def carried_out(model, counts, folder):
     """Forecasts of the exported C under the sanitizers, every buffer exactly as large as it says."""
-    source, _ = export_c(model, folder, "model")
+    source, header = export_c(model, folder, "model")
+    assert "model_guard" not in header.read_text()  # none was asked for
     (folder / "main.c").write_text(READER)
     compiler = native.compiler(".c")
     sanitizers = "undefined" if "ziglang" in compiler else "address,undefined"  # ziglang has no address sanitizer

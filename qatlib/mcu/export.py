@@ -312,22 +312,22 @@ uint8_t {name}_guard(int16_t *counts);
 
 
 def _header(program, name, guard):
-    model, guard = program.model, name.upper()
+    model, prefix = program.model, name.upper()
     return f"""/* {model.name}: {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
-#ifndef {guard}_H
-#define {guard}_H
+#ifndef {prefix}_H
+#define {prefix}_H
 
 #include <stdint.h>
 
-#define {guard}_CONTEXT {model.context}
-#define {guard}_HORIZON {model.horizon}
-#define {guard}_WORKSPACE {program.workspace} /* bytes */
+#define {prefix}_CONTEXT {model.context}
+#define {prefix}_HORIZON {model.horizon}
+#define {prefix}_WORKSPACE {program.workspace} /* bytes */
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
 
-/* counts: the latest {model.context} samples, oldest first. memory: {guard}_WORKSPACE bytes at a multiple of
+/* counts: the latest {model.context} samples, oldest first. memory: {prefix}_WORKSPACE bytes at a multiple of
    four; what is in them does not matter, before or after. */
 void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory);
 
