@@ -76,6 +76,11 @@ class Experiment:
         return _load(self.data, self.target or None, self.clean)
 
     @property
+    def day(self):
+        """Samples of a day, or of half a context where that is shorter: what the guard compares."""
+        return max(1, min(int(np.timedelta64(1, "D") / self.dataset.step), self.context // 2))
+
+    @property
     def seeds(self):
         return tuple(range(5)) if self.full else (0,)
 

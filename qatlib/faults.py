@@ -1,4 +1,4 @@
-"""Faults of a sensor, put into sound windows: one a window, at a random place and with a random sign."""
+"""Faults of a sensor, put into sound windows: one a window, at a random place and with a random sign; noise everywhere."""
 
 import numpy as np
 
@@ -47,8 +47,13 @@ def dropout(counts, length, rng):
     return np.where((time >= first) & (time < first + length), np.int16(guard.MISSING), counts)
 
 
-KINDS = {"spike": spike, "step": step, "drift": drift, "stuck": stuck, "dropout": dropout}
-AT_LEAST = {"spike": 5, "step": 3, "drift": 3, "stuck": 24, "dropout": 6}  # SD, SD, SD, samples, samples: found from here on
+def noise(counts, size, rng):
+    """Gaussian noise of that standard deviation on every sample."""
+    return _counts(kernels.round_half_up(counts + rng.normal(0, size, counts.shape)))
+
+
+KINDS = {"spike": spike, "step": step, "drift": drift, "stuck": stuck, "dropout": dropout, "noise": noise}
+AT_LEAST = {"spike": 5, "step": 3, "drift": 3, "stuck": 24, "dropout": 6, "noise": 0.2}  # SD or samples: found from here on
 
 
 def strength(kind, value, dataset):

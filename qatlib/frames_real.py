@@ -12,12 +12,8 @@ STRENGTHS = {
     "drift": (0.5, 1, 1.5, 2, 2.5, 3),
     "stuck": (6, 12, 18, 24, 30, 36),
     "dropout": (1, 2, 4, 6, 8, 12),
+    "noise": (0.025, 0.05, 0.1, 0.15, 0.2, 0.3),
 }
-
-
-def noise(counts, size, rng):
-    """Gaussian noise of that standard deviation on every sample."""
-    return _counts(counts + rng.normal(0, size, counts.shape).round())
 
 
 def outliers(counts, size, rng):
@@ -49,12 +45,12 @@ def disturbances(dataset):
     sd = dataset.std / dataset.resolution
     return {
         "as they are": lambda c, rng: c,
-        "noise, 0.05 SD": lambda c, rng: noise(c, 0.05 * sd, rng),
-        "noise, 0.2 SD": lambda c, rng: noise(c, 0.2 * sd, rng),
+        "noise, 0.05 SD": lambda c, rng: faults.noise(c, 0.05 * sd, rng),
+        "noise, 0.2 SD": lambda c, rng: faults.noise(c, 0.2 * sd, rng),
         "outliers, 1 SD": lambda c, rng: outliers(c, 1 * sd, rng),
         "outliers, 5 SD": lambda c, rng: outliers(c, 5 * sd, rng),
         "10 % missing, held": lambda c, rng: missing(c, 0.1, rng),
-        "stuck for a day": lambda c, rng: faults.stuck(c, 24, rng),
+        "stuck, 24 samples": lambda c, rng: faults.stuck(c, min(24, c.shape[1] - 1), rng),
         "drift, 1 SD": lambda c, rng: faults.drift(c, sd, rng),
         "drift, 3 SD": lambda c, rng: faults.drift(c, 3 * sd, rng),
         "daily cycle halved": lambda c, rng: swing(c, 0.5, rng),
@@ -101,6 +97,17 @@ def _against_float(frame):
     return frame.assign(quantisation=100 * (frame["mse"] / reference - 1))
 
 
+def best_width(degradation, most=1.0):
+    """Of each disturbance the narrowest width that loses at most so many % to float on the same inputs; where none does, the best one.
+
+    degradation: of `degradation`, whose methods stand from wide to narrow."""
+    integers = degradation[degradation["method"].str.startswith("W")]
+    good = integers[integers["quantisation"] <= most].groupby("disturbance", sort=False).tail(1)
+    best = integers.loc[integers.groupby("disturbance")["mse"].idxmin()]
+    order = list(dict.fromkeys(integers["disturbance"]))
+    return pd.concat([good, best[~best["disturbance"].isin(good["disturbance"])]]).set_index("disturbance").loc[order].reset_index()
+
+
 def seasons(experiment, named):
     """Test MSE by the month that the forecast begins in: month, method, mse, quantisation, windows."""
     windows = experiment.windows("test")
@@ -127,8 +134,7 @@ def other_station(experiment, named):
 
 def fitted_guard(experiment):
     """The guard of train and validation windows."""
-    day = int(np.timedelta64(1, "D") / experiment.dataset.step)
-    return guard.Guard.fit(experiment.windows("train").counts, experiment.windows("validation").counts, day=day)
+    return guard.Guard.fit(experiment.windows("train").counts, experiment.windows("validation").counts, day=experiment.day)
 
 
 def detection(experiment, limits):
@@ -137,6 +143,8 @@ def detection(experiment, limits):
     for kind, strengths in STRENGTHS.items():
         rows.append((kind, 0.0, _found(limits, counts)))
         for value in strengths:
+            if kind in ("stuck", "dropout") and value >= counts.shape[1]:
+                continue  # longer than a window
             size = faults.strength(kind, value, experiment.dataset)
             rows.append((kind, value, _found(limits, faults.KINDS[kind](counts, size, np.random.default_rng(0)))))
     frame = pd.DataFrame(rows, columns=["fault", "strength", "found"])
@@ -159,3 +167,47 @@ def mended(experiment, named, limits):
             errors = [baselines.mse(forecast(c[kept]), windows.truth[kept]) for c in (faulty, clean)]
             rows.append((f"{kind}, {value} {'SD' if kind == 'spike' else 'samples'}", method, *errors, 100 * kept.mean()))
     return pd.DataFrame(rows, columns=["fault", "method", "mse_faulty", "mse_mended", "forecast"])
+
+
+def gate(candidates):
+    """Which version may come into use: the error on the latest windows before the update, against the best that passed before.
+
+    candidates: {version: update.Candidate}, the first of them in use. -> version, mse, mse_in_use, passes"""
+    rows, best = [], None
+    for version, candidate in candidates.items():
+        error = candidate.error
+        rows.append((version, error, best, best is None or error < best))
+        best = error if rows[-1][-1] else best
+    return pd.DataFrame(rows, columns=["version", "mse", "mse_in_use", "passes"])
+
+
+def life(course, candidates, versions, engine):
+    """The test split on the engine: every window by the version in use at its time. -> (segments, windows)
+
+    candidates: as for `gate`, in the order of their numbers; versions: an empty `Versions`. segments: what happens, from, version, windows,
+    mse, mse_version_1, distrusted (% of the windows, by the guard of the version in use), outputs, equal (to NumPy's). windows: time,
+    series, mse (mean of the week before).
+    """
+    for candidate in candidates.values():
+        versions.add(candidate.model, candidate.limits)
+    events = {"all is well": lambda: versions.use(1), "sensor becomes noisy": lambda: versions.load(1)}
+    events |= {"version 2": lambda: versions.use(2), "version 3": lambda: versions.use(3), "rolled back": versions.roll_back}
+    windows, begins = course.windows, [course.experiment.dataset.bounds[1], *course.rows.values()]
+    starts = [*np.searchsorted(windows.rows, begins), len(windows.rows)]
+    first = course.errors(candidates["version 1"].model.forward(windows.counts))
+    rows, errors = [], []
+    for i, (event, change) in enumerate(events.items()):
+        part = slice(starts[i], starts[i + 1])
+        model, limits = change()
+        engine.load(model)
+        forecasts = engine.run(windows.counts[part])
+        equal = (forecasts == model.forward(windows.counts[part], backend="numpy")).sum()
+        errors.append(course.errors(forecasts, part))
+        distrusted = (limits.check(windows.counts[part])[1] & guard.DISTRUST) != 0
+        about = (versions.history[-1], len(forecasts), errors[-1].mean(), first[part].mean(), 100 * distrusted.mean())
+        rows.append((event, course.dataset.times[begins[i]], *about, forecasts.size, int(equal)))
+    columns = "event, from, version, windows, mse, mse_version_1, distrusted, outputs, equal".split(", ")
+    series = {"version 1 throughout": first, "the device": np.concatenate(errors)}
+    week, times = 7 * course.experiment.day, course.dataset.times[windows.rows]
+    weekly = [pd.DataFrame({"time": times, "series": s, "mse": pd.Series(e).rolling(week, 1).mean()}) for s, e in series.items()]
+    return pd.DataFrame(rows, columns=columns), pd.concat(weekly, ignore_index=True)

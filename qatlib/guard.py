@@ -14,15 +14,16 @@ from qatlib import kernels
 
 MISSING = kernels.COUNT_MIN  # the count that stands for a sample that never came
 LONGEST_GAP = 5  # samples that are mended
-REPAIRED, GAP, RANGE, JUMP, STUCK, DRIFT = (1 << i for i in range(6))
-FLAGS = {"repaired": REPAIRED, "gap": GAP, "range": RANGE, "jump": JUMP, "stuck": STUCK, "drift": DRIFT}
-DISTRUST = GAP | RANGE | JUMP | STUCK | DRIFT
+REPAIRED, GAP, RANGE, JUMP, STUCK, DRIFT, NOISY = (1 << i for i in range(7))
+FLAGS = {"repaired": REPAIRED, "gap": GAP, "range": RANGE, "jump": JUMP, "stuck": STUCK, "drift": DRIFT, "noisy": NOISY}
+DISTRUST = GAP | RANGE | JUMP | STUCK | DRIFT | NOISY
 
 
 @dataclass(frozen=True)
 class Guard:
     """Thresholds in counts: of samples (low, high), of the change from one to the next (jump), of how far a sample stands out from both its
-    neighbours (spike); of equal samples in a row (stuck); of the sum of the last `day` samples against that of the first (drift)."""
+    neighbours (spike); of equal samples in a row (stuck); of the sum of the last `day` samples against that of the first (drift); of the
+    magnitudes of a window's second differences together (noise)."""
 
     day: int
     low: int
@@ -31,6 +32,7 @@ class Guard:
     spike: int
     stuck: int
     drift: int
+    noise: int
 
     @classmethod
     def fit(cls, *sound, day=24):
@@ -64,7 +66,7 @@ class Guard:
         mended[:, 1:-1] = np.where(out, middle, mended[:, 1:-1])
         flags[out.any(axis=1)] |= REPAIRED
         flags[((mended < self.low) | (mended > self.high)).any(axis=1) & whole] |= RANGE
-        for name, flag in (("jump", JUMP), ("stuck", STUCK), ("drift", DRIFT)):
+        for name, flag in (("jump", JUMP), ("stuck", STUCK), ("drift", DRIFT), ("noise", NOISY)):
             worst, limit = STATISTICS[name](mended, self.day), getattr(self, name)
             flags[(worst >= limit if name == "stuck" else worst > limit) & whole] |= flag
         return mended.astype(np.int16), flags.astype(np.uint8)
@@ -105,4 +107,5 @@ STATISTICS = {  # of (n, context), and the samples of a day: the worst of each w
     "spike": lambda x, day: _standing_out(x).max(1),
     "stuck": _longest_run,
     "drift": lambda x, day: np.abs(x[:, -day:].sum(1) - x[:, :day].sum(1)),
+    "noise": lambda x, day: np.abs(np.diff(x, n=2, axis=1)).sum(1),
 }

@@ -2,10 +2,11 @@
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.dates import ConciseDateFormatter
 
 from qatlib.plots import PALETTE
 
-UNITS = {"spike": "SD", "step": "SD", "drift": "SD", "stuck": "samples", "dropout": "samples"}
+UNITS = {"spike": "SD", "step": "SD", "drift": "SD", "stuck": "samples", "dropout": "samples", "noise": "SD"}
 
 
 def plot_degradation(frame, axes=None):
@@ -31,5 +32,21 @@ def plot_detection(frame, axes=None):
         ax.axvline(part["bar"].iloc[0], color="0.5", lw=1, dashes=(4, 2))
         ax.axhline(95, color="0.5", lw=1, dashes=(4, 2))
         ax.set(title=kind, xlabel=UNITS[kind], ylim=(-3, 104), xlim=(0, None))
-    axes[0].set(ylabel="windows flagged or mended (%)")
+    axes[0].set(ylabel="windows found (%)")
     return axes[0]
+
+
+def plot_life(frame, segments, noticed=None, ax=None):
+    """The error of a device through an update. frame, segments: `frames_real.life`; noticed: the time at which the guard did."""
+    ax = ax or plt.subplots(figsize=(9.5, 3.8))[1]
+    for (series, part), (colour, style) in zip(frame.groupby("series", sort=False), (("0.5", "--"), (PALETTE[0], "-")), strict=True):
+        ax.plot(part["time"], part["mse"], style, color=colour, lw=1.8, label=series)
+    for row in segments.itertuples():
+        ax.axvline(row[2], color="0.75", lw=1, zorder=0)
+        ax.annotate(row.event, (row[2], 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9)
+    if noticed is not None:
+        ax.axvline(noticed, color=PALETTE[3], lw=1.2, dashes=(4, 2), label="noticed by the guard")
+    ax.set(ylabel="MSE, mean of a week", ylim=(0, None), xlim=(frame["time"].min(), frame["time"].max()))
+    ax.legend(fontsize=9, loc="lower right")
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
+    return ax

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from qatlib import faults, guard, kernels, native, zoo
-from qatlib.guard import DRIFT, GAP, JUMP, MISSING, RANGE, REPAIRED, STUCK, Guard
+from qatlib.guard import DRIFT, GAP, JUMP, MISSING, NOISY, RANGE, REPAIRED, STUCK, Guard
 from qatlib.mcu import export_c
 
-LIMITS = Guard(day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300)
+LIMITS = Guard(day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
 
 
 def window(*changes):
@@ -65,6 +65,7 @@ def test_a_single_outlier_is_mended():
         (window(*((i, 8) for i in range(4, 9))), STUCK),
         (window(*((i, 90 * min(i, 4)) for i in range(16))), DRIFT | STUCK),
         (window() + np.int16(1001), RANGE),
+        (window(*((i, 22 * (i % 2)) for i in range(1, 16))), NOISY),
     ],
 )
 def test_what_is_flagged(counts, flag):

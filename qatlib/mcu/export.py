@@ -297,7 +297,7 @@ def _kernels(program):
 
 
 def _guard(model, name, guard):
-    values = [guard.day, LONGEST_GAP, guard.low, guard.high, guard.jump, guard.spike, guard.stuck, guard.drift]
+    values = [guard.day, LONGEST_GAP, guard.low, guard.high, guard.jump, guard.spike, guard.stuck, guard.drift, guard.noise]
     call = f"look(counts, {model.context}, (limits){{{', '.join(map(str, values))}}})"
     return f"\n{GUARD.read_text()}\nuint8_t {name}_guard(int16_t *counts) {{ return {call}; }}\n"
 

@@ -1,11 +1,12 @@
 /* What looks at a window before it is forecast: mends short gaps and single outliers in place, and flags what no forecast should trust. */
 
 #define MISSING INT16_MIN
-enum { REPAIRED = 1, GAP = 2, OUT_OF_RANGE = 4, JUMP = 8, STUCK = 16, DRIFT = 32 };
+enum { REPAIRED = 1, GAP = 2, OUT_OF_RANGE = 4, JUMP = 8, STUCK = 16, DRIFT = 32, NOISY = 64 };
 
 typedef struct {
     int day, longest_gap;
     int32_t low, high, jump, spike, stuck, drift;
+    int64_t noise;
 } limits;
 
 static int32_t floored(int32_t a, int32_t b) { return a / b - (a % b < 0); }
@@ -37,9 +38,12 @@ static uint8_t look(int16_t *x, int samples, limits g) {
         if (value - most > g.spike || least - value > g.spike) x[i] = (int16_t)floored(before + after + 1, 2), flags |= REPAIRED;
         before = value;
     }
-    int32_t run = 1, first = 0, last = 0;
+    int32_t run = 1, first = 0, last = 0, previous = 0;
+    int64_t bends = 0;
     for (int i = 0; i < samples; i++) {
-        int32_t change = i ? x[i] - x[i - 1] : 1;
+        int32_t change = i ? x[i] - x[i - 1] : 1, bend = change - previous;
+        if (i > 1) bends += bend < 0 ? -bend : bend;
+        previous = change;
         if (x[i] < g.low || x[i] > g.high) flags |= OUT_OF_RANGE;
         if (i && (change > g.jump || -change > g.jump)) flags |= JUMP;
         run = change ? 1 : run + 1;
@@ -48,5 +52,6 @@ static uint8_t look(int16_t *x, int samples, limits g) {
         if (i >= samples - g.day) last += x[i];
     }
     if (last - first > g.drift || first - last > g.drift) flags |= DRIFT;
+    if (bends > g.noise) flags |= NOISY;
     return flags;
 }

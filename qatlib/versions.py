@@ -1,0 +1,79 @@
+"""The models that a device holds: numbered, each with the guard of its sensor's state; one is in use, and the one before it can come back.
+
+A folder with `0001.safetensors` and `0001.json` (the guard) for each version, and `in_use.json`, the versions that were in use, the present
+one last. Every file appears whole or not at all, so a device that loses its power in an update still starts with a model.
+"""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from qatlib import artifact
+from qatlib.artifact import ArtifactError
+from qatlib.guard import Guard
+from qatlib.integer_model import IntegerModel
+
+IN_USE = "in_use.json"
+
+
+class Versions:
+    """The versions in a folder, which is made where there is none. ArtifactError names a file that is missing or damaged."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, model, guard):
+        """Keep an IntegerModel and its Guard; what is in use stays in use. -> the new version's number"""
+        version = max([int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")], default=0) + 1
+        artifact.write(self._file(version, "json"), json.dumps(asdict(guard)).encode())
+        artifact.write(self._file(version, "safetensors"), model.to_bytes())
+        return version
+
+    def load(self, version):
+        """-> (IntegerModel, Guard)"""
+        path = self._file(version, "json")
+        limits = _json(path)
+        names = {field.name for field in fields(Guard)}
+        if not isinstance(limits, dict) or limits.keys() != names or any(type(value) is not int for value in limits.values()):
+            raise ArtifactError(f"{path}: not the whole numbers {', '.join(sorted(names))} of a guard; add the version again")
+        return IntegerModel.load(self._file(version, "safetensors")), Guard(**limits)
+
+    @property
+    def history(self):
+        """The versions that were in use, oldest first; the last one is."""
+        path = self.folder / IN_USE
+        found = _json(path) if path.is_file() else []
+        if not isinstance(found, list) or any(type(version) is not int for version in found):
+            raise ArtifactError(f"{path}: no list of version numbers; remove it and choose a version with use()")
+        return found
+
+    def use(self, version):
+        """Put a version in use, if it can be read. -> (IntegerModel, Guard)"""
+        loaded = self.load(version)
+        self._remember([*self.history, version])
+        return loaded
+
+    def roll_back(self):
+        """Put the version in use that was before this one. -> (IntegerModel, Guard); ValueError where there was none."""
+        history = self.history[:-1]
+        if not history:
+            raise ValueError(f"{self.folder}: no version was in use before this one")
+        loaded = self.load(history[-1])
+        self._remember(history)
+        return loaded
+
+    def _remember(self, history):
+        artifact.write(self.folder / IN_USE, json.dumps(history).encode())
+
+    def _file(self, version, suffix):
+        return self.folder / f"{version:04d}.{suffix}"
+
+
+def _json(path):
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing: there is no such version") from None
+    except ValueError:
+        raise ArtifactError(f"{path}: not JSON, the file is damaged; add the version again") from None
