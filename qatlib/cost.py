@@ -1,8 +1,10 @@
-"""What a forecast costs in time and energy on each kind of device: estimates from published figures, each with its range and its source.
+"""What a forecast costs in time and energy on each kind of device, and what devices cost: estimates, each with its range and its source.
 
-Instructions and cycles are counted elsewhere (`mcu.emulate`, `engine`); here they meet clocks and powers. Nothing here was measured.
+Instructions and cycles are counted elsewhere (`mcu.emulate`, `engine`); here they meet clocks and powers. Nothing here was measured. Money
+is in any one currency; what anything costs is the reader's to say.
 """
 
+import math
 from dataclasses import dataclass
 
 ESPRESSIF = (
@@ -15,6 +17,9 @@ IDLE = (
 LING = "Ling, Qian & Schiele, arXiv 2407.11041: 63 to 79 mW"
 NB_IOT = "boaks/zephyr-coaps-client 0691af5, POWERCONSUMPTION.md: nRF9160 at 5 V, 200 bytes each way, NB-IoT 0.076 mWh, LTE-M 0.152 mWh"
 WIFI = "glenn20/upy-esp32-experiments, ESPNowvsWifiEnergyUsage: ESP32 at 5 V, boot, connect and send, 109 mC (MQTT) to 341 mC (HTTP)"
+PYNQ = "MLPerf Tiny v0.7 (mlcommons/tiny_results_v0.7 8813ede, hls4ml-finn): 1.58 to 1.77 W, the whole board, without an operating system"
+ESP32_POWER = "ESP32 Series Datasheet, CPU at 240 MHz, radio off: 30 to 68 mA at 3.3 V"
+LAPTOP_POWER = "assumed: a laptop processor draws its thermal design power, 15 W (5 to 28 W), while one thread computes"
 CPI = "assumed: in-order cores that issue one instruction a cycle at best; flash waits, taken branches and loads cost more"
 MESSAGE_BYTES = 400  # what the NB-IoT figure carries, both ways, protocol included
 DAY = 86_400  # seconds
@@ -63,7 +68,10 @@ class Device:
 RV32 = Device("ESP32-C3 (RV32IMC)", 160, Range(1.0, 1.4, 2.0), Range(76, 84, 92), Range(0.43, 0.43, 1.2), ESPRESSIF)
 M4 = Device("STM32L4 (Cortex-M4)", 80, Range(1.0, 1.4, 2.0), Range(9.8, 24, 26.4), Range(0.0085, 0.0094, 0.0094), ST)
 FPGA = Device("XC7S15", 100, None, Range(63, 71, 79), Range(23.7, 23.8, 23.9), f"{LING}; {IDLE}", Range(11.85, 11.85, 11.85))
-DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA}
+BOARD = Device("PYNQ-Z2", 100, None, Range(1580, 1675, 1770), Range(1580, 1675, 1770), PYNQ)
+ESP32 = Device("ESP32", 240, None, Range(99, 162, 224), Range(2.6, 2.6, 5.1), ESP32_POWER)
+LAPTOP = Device("laptop", 1, None, Range(5_000, 15_000, 28_000), Range(0, 0, 0), LAPTOP_POWER)  # its clock counts microseconds
+DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA, "pynq-z2": BOARD}
 
 
 @dataclass(frozen=True)
@@ -86,15 +94,14 @@ def per_request(counts, period):
     """Energy of one request in mJ, everything until the next one included: {option: Range}.
 
     counts: {"rv32imc" and "cortex-m4": instructions, "xc7s15": cycles} of a forecast; period: seconds between requests. Beside an FPGA or
-    a radio a Cortex-M4 sleeps, which reads the sensor. An option that takes longer than the period is left out.
+    a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count, or that takes longer than the period, is left out.
     """
-    found = []
-    for key in ("rv32imc", "cortex-m4"):
-        device = DEVICES[key]
-        found.append((device.name, device.seconds(counts[key]), device.millijoules(counts[key]) + device.idle * period))
-    seconds, compute, asleep = FPGA.seconds(counts["xc7s15"]), FPGA.millijoules(counts["xc7s15"]), M4.idle * period
-    found.append((f"{FPGA.name}, waits idle", seconds, compute + FPGA.idle * period + asleep))
-    found.append((f"{FPGA.name}, switched off between", seconds, compute + FPGA.start + asleep))
+    asleep, cores = M4.idle * period, {key: device for key, device in DEVICES.items() if device.cycles_per_instruction and key in counts}
+    found = [(core.name, core.seconds(counts[key]), core.millijoules(counts[key]) + core.idle * period) for key, core in cores.items()]
+    if "xc7s15" in counts:
+        seconds, compute = FPGA.seconds(counts["xc7s15"]), FPGA.millijoules(counts["xc7s15"])
+        found.append((f"{FPGA.name}, waits idle", seconds, compute + FPGA.idle * period + asleep))
+        found.append((f"{FPGA.name}, switched off between", seconds, compute + FPGA.start + asleep))
     found += [(f"cloud over {radio.name}", radio.seconds, radio.message + asleep) for radio in RADIOS]
     return {name: energy for name, seconds, energy in found if seconds.typical <= period}
 
@@ -102,3 +109,45 @@ def per_request(counts, period):
 def bytes_a_day(period):
     """What the cloud option sends and receives."""
     return MESSAGE_BYTES * DAY / period
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to get forecasts. unit: money a device; engineering: once; upkeep: a device and year, without data and batteries; bytes_a_day,
+    joules_a_day: of a device."""
+
+    name: str
+    unit: float
+    engineering: float
+    upkeep: float
+    bytes_a_day: float
+    joules_a_day: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all options share. years: of service; megabyte, visit: money for one sent, one to change a battery; battery: its joules."""
+
+    years: float
+    megabyte: float
+    battery: float
+    visit: float
+
+    def a_device(self, option):
+        """Money that one device takes over the years, {unit, upkeep, data, batteries}."""
+        days = 365 * self.years
+        return {
+            "unit": option.unit,
+            "upkeep": self.years * option.upkeep,
+            "data": days * option.bytes_a_day / 1e6 * self.megabyte,
+            "batteries": days * option.joules_a_day / self.battery * self.visit,
+        }
+
+    def total(self, option, devices):
+        """Money for so many devices."""
+        return option.engineering + devices * sum(self.a_device(option).values())
+
+    def break_even(self, option, other):
+        """From how many devices on `option` takes no more money than `other`: infinite if each of its devices takes as much or more."""
+        saved = sum(self.a_device(other).values()) - sum(self.a_device(option).values())
+        return max(0.0, (option.engineering - other.engineering) / saved) if saved > 0 else math.inf

@@ -100,7 +100,7 @@ def cloud(periods=(60, 600, 3600)):
 
 def sources():
     """Every published figure that `cost` stands on."""
-    rows = [(d.name, *d.active, *d.idle, d.start.typical, d.source) for d in cost.DEVICES.values()]
+    rows = [(d.name, *d.active, *d.idle, d.start.typical, d.source) for d in (*cost.DEVICES.values(), cost.ESP32, cost.LAPTOP)]
     rows += [(f"{r.name}, a message", *[None] * 6, r.message.typical, r.source) for r in cost.RADIOS]
     columns = [f"{what}_mw_{end}" for what in ("active", "idle") for end in ("low", "typical", "high")]
     return pd.DataFrame(rows, columns=["device", *columns, "mj_each_time", "source"])

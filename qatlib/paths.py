@@ -10,6 +10,7 @@ BUILD = Path(os.environ.get("QATLIB_BUILD") or ROOT / "build").resolve()  # run 
 FIGURES = Path(os.environ.get("QATLIB_FIGURES") or ROOT / "paper_figures").resolve()
 TABLES = FIGURES / "tables"
 SYNTHESIS = ROOT / "paper_figures" / "tables" / "engine.csv"  # the committed one, wherever figures go: `make verify` writes it
+FORECASTERS = SYNTHESIS.with_name("forecasters.csv")  # likewise of `make bench-peers`
 EMBEDDED = ROOT / "data"  # the data set that ships with the project
 OVERLAYS = ROOT / "overlays" if CHECKOUT else PACKAGE / "overlays"
 MODELS = OVERLAYS / "models"  # the trained models that ship with it: see `zoo`

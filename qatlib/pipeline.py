@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from qatlib.echo import Echo
-from qatlib.paths import BUILD, EMBEDDED, FIGURES, ROOT, SYNTHESIS
+from qatlib.paths import BUILD, EMBEDDED, FIGURES, FORECASTERS, ROOT, SYNTHESIS
 
 EXECUTED = BUILD / "notebooks"
 FACTS = BUILD / "facts.json"  # written by `experiment.Experiment` in the notebook: data, sha256, seeds
@@ -80,8 +80,9 @@ def read_parameters(environ):
 def fingerprint(notebook, parameters, sources):
     """SHA-256 over all that decides what the notebook writes: its text, the package, the lock, the data, the notebooks before it."""
     package = [p for p in (ROOT / "qatlib").rglob("*") if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")]
-    hardware = [*(ROOT / "overlays").glob("engine/*.sv"), *(ROOT / "overlays").glob("models/*/*"), *SYNTHESIS.parent.glob(SYNTHESIS.name)]
-    files = [notebook, ROOT / "requirements.lock", *package, *hardware, *EMBEDDED.glob("*.csv"), *_chosen_data(parameters)]
+    hardware = [*(ROOT / "overlays").glob("engine/*.sv"), *(ROOT / "overlays").glob("models/*/*")]
+    committed = [path for path in (SYNTHESIS, FORECASTERS) if path.is_file()]
+    files = [notebook, ROOT / "requirements.lock", *package, *hardware, *committed, *EMBEDDED.glob("*.csv"), *_chosen_data(parameters)]
     contents = sorted((path.name, _sha256(path)) for path in files)
     keys = [_record(name).get("key", "") for name in sources]
     return hashlib.sha256(json.dumps([contents, parameters, keys]).encode()).hexdigest()

@@ -248,3 +248,37 @@ def chosen(table, bar):
     means = table.groupby("trial")[["mse_validation", "size_bytes"]].mean()
     good = means[means["mse_validation"] <= bar]
     return good["size_bytes"].idxmin() if len(good) else means["mse_validation"].idxmin()
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A search for the widths of every tensor, carried through. trials: of `search`; finalists: those that the whole recipe trained; table:
+    their runs; choice: the trial chosen."""
+
+    space: Space
+    trials: pd.DataFrame
+    finalists: pd.DataFrame
+    table: pd.DataFrame
+    choice: int
+
+    @property
+    def chosen(self):
+        """The run table of the choice."""
+        return self.table[self.table["trial"] == self.choice]
+
+    def run(self, experiment):
+        """The choice's run of the first seed."""
+        return run_of(experiment, self.space, self.trials, self.choice)
+
+
+def best_mixed(experiment, uniform):
+    """Widths for every tensor of the default model in no more bytes than uniform 3 bit, as good as uniform 4 bit where any are.
+
+    uniform: run table of `low_bits.uniform`. -> Mixed"""
+    space = mixed(experiment)
+    trials = search(experiment, space, 64 if experiment.full else 12)
+    same_seeds = uniform[uniform["seed"].isin(experiment.seeds)].groupby("width")
+    four_bits = trials.set_index("trial").loc[0, "error"]  # the search begins with them
+    rows = finalists(trials, error=four_bits, largest=same_seeds["size_bytes"].mean()["W3A3"])
+    table = train(experiment, space, rows)
+    return Mixed(space, trials, rows, table, chosen(table, bar=same_seeds["mse_validation"].mean()["W4A4"]))

@@ -1,0 +1,288 @@
+"""The decision maker's page, `paper_figures/report.html`: English and Japanese, one sheet of paper each, every number from the tables.
+
+It needs no network and no script: the language is the page's fragment, `report.html` or `report.html#ja`.
+"""
+
+import base64
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from qatlib import cost, frames_verdict, paths
+
+FILE, FPGA = "report.html", frames_verdict.TARGETS["xc7s15"]
+STYLE = """
+@page { size: A4; margin: 11mm }
+* { box-sizing: border-box }
+body { font: 12.5px/1.42 system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; color: #1a1a1a;
+  max-width: 190mm; margin: 6mm auto; padding: 0 3mm }
+h1 { font-size: 20px; margin: 0 0 1mm }
+h2 { font-size: 14px; margin: 3.2mm 0 1mm; color: #0173b2 }
+h3 { font-size: 12px; margin: 0 0 .5mm }
+p { margin: 0 0 1.6mm }
+nav { float: right }
+.lead { font-size: 14px }
+.note { color: #555; font-size: 11px }
+table { border-collapse: collapse; width: 100%; font-size: 11.5px }
+th { border-bottom: 1px solid #888; font-weight: 600 }
+td { border-bottom: 1px solid #ddd; white-space: nowrap }
+td, th { padding: .45mm 1.5mm; text-align: right }
+td:first-child, th:first-child { text-align: left }
+img { display: block; width: 100%; margin: 2mm 0 }
+.stages { display: grid; grid-template-columns: repeat(3, 1fr); gap: 4mm }
+ul { list-style: none; margin: 0; padding: 0; font-size: 11px; line-height: 1.3 }
+li { margin-bottom: .8mm; padding-left: 4.5mm; text-indent: -4.5mm }
+[lang=ja], #ja:target ~ * [lang=en] { display: none }
+#ja:target ~ * [lang=ja] { display: inline }
+@media print {
+  nav { display: none }
+  body { margin: 0; padding: 0; font-size: 11px; line-height: 1.35 }
+  .lead { font-size: 12.5px }
+  table, ul, .note { font-size: 10.5px }
+  img { width: 90%; margin: 1mm auto }
+  h2 { margin-top: 2.2mm }
+}
+"""
+EVIDENCE = {"measured": "実測", "simulated": "シミュレーション", "estimated": "推定", "published": "公表値"}
+STATES = {"passed": "✓", "failed": "✗", "open": "○"}
+STAGES = {"proof of concept": "概念実証", "pilot": "試験導入", "production": "量産"}
+UNITS = {"times": "倍", "devices": "台", "visits": "回"}
+GATES = {
+    "error_ridge": "4ビット整数モデルのテスト誤差(同じ窓のリッジ回帰比)",
+    "error_float": "同、浮動小数点モデル比",
+    "equal": "シミュレーションおよびエミュレーション上の出力のうちNumPyと一致する割合",
+    "flash": "Cortex-M4のフラッシュ(コードとパラメータ)",
+    "alarms": "正常な窓に対する監視機能の誤警報",
+    "detection": "異常な窓の検出率(最も難しい異常)",
+    "update": "更新と復元を通じてNumPyと一致する出力",
+    "latency": "遅延の実測値(推定値比)",
+    "energy": "1予測の消費エネルギーの実測値(推定値比)",
+    "field_error": "10台、8週間の誤差(リッジ回帰比)",
+    "break_even": "マイコンがクラウドより有利になる台数",
+    "delivered": "3か月間で予測が得られた時間の割合",
+    "visits": "1台あたり年間の現地訪問",
+}
+NAMES = {
+    frames_verdict.LAPTOP: "ノートPC(x86-64、1スレッド)",
+    "cloud over NB-IoT or LTE-M": "クラウド(NB-IoT/LTE-M経由)",
+    "cloud over Wi-Fi": "クラウド(Wi-Fi経由)",
+    "XC7S15 (FPGA)": "XC7S15(FPGA)",
+    "PYNQ-Z2 (FPGA board)": "PYNQ-Z2(FPGAボード)",
+    "float, in the cloud": "浮動小数点(クラウド)",
+    "PTQ, as published": "PTQ(公表値)",
+}
+COLUMNS = (
+    ("target", "実行先"),
+    ("model", "モデル"),
+    ("MSE", "MSE"),
+    ("stored", "保存容量"),
+    ("latency", "遅延"),
+    ("energy of a forecast", "1予測のエネルギー"),
+    ("a day, one an hour", "1日(毎時1回)"),
+)
+PRICE = (
+    "{name}: {unit} a device, {engineering} for engineering, {upkeep} a year",
+    "{name}：1台{unit}、開発費{engineering}、年間{upkeep}",
+)
+TEXTS = {  # key: English, Japanese
+    "title": ("Forecasting on the sensor itself: what to build", "センサー上での予測：何を作るべきか"),
+    "lead": (
+        "At one forecast an hour, {best} takes the least energy: {best_day} a day. On a microcontroller the 4-bit Transformer takes "
+        "{m4_latency} a forecast and {m4_flash} of flash. Sending the samples to a cloud takes {cloud_day} a day, and {cloud_latency} "
+        "until the answer.",
+        "毎時1回の予測では、{best}の消費エネルギーが最も少なく、1日{best_day}です。4ビットのTransformerは、マイコン上で1予測あたり"
+        "{m4_latency}、フラッシュ{m4_flash}で動作します。データをクラウドへ送る場合は1日{cloud_day}、応答まで{cloud_latency}かかります。",
+    ),
+    "error": (
+        "Test error (MSE) of the 4-bit integers: {four}, {change} % from the float model's {float}. Baselines come first: ridge "
+        "regression reaches {ridge} with {ridge_size} of coefficients, the last value repeated {persistence}. Quantised after training "
+        "(PTQ) the model reaches {ptq_four} at 4 and {ptq_two} at 2 bits; trained with the quantisation in the loop (QAT), {four} and "
+        "{two}.",
+        "4ビット整数モデルのテスト誤差(MSE)は{four}で、浮動小数点モデルの{float}との差は{change} %です。比較の基準として、リッジ回帰は係"
+        "数{ridge_size}で{ridge}、直前値の保持は{persistence}です。学習後量子化(PTQ)では4ビットで{ptq_four}、2ビットで{ptq_two}、量子化"
+        "を組み込んだ学習(QAT)ではそれぞれ{four}と{two}です。",
+    ),
+    "fpga": (
+        "A small FPGA answers in {fpga_latency} (simulated), {fpga_times} times as fast as the microcontroller, and takes {fpga_day} a "
+        "day at one forecast an hour: it is for answers within a millisecond, forecasts without pause, and larger models.",
+        "小型FPGAは{fpga_latency}(シミュレーション)で応答し、マイコンの{fpga_times}倍の速さです。毎時1回の予測では1日{fpga_day}です。1ミ"
+        "リ秒以内の応答、休みのない予測、より大きなモデルに向いています。",
+    ),
+    "where": ("Where it runs", "実行場所"),
+    "figure": ("Error and size, latency and energy", "誤差と容量、遅延とエネルギー"),
+    "money": ("What it costs", "費用"),
+    "crossing": (
+        "Over {years} years, a forecast every {minutes} minutes, the microcontroller pays against the cloud from {m4_devices} devices "
+        "on, the FPGA from {fpga_devices}. The prices are assumed, and to be replaced by yours in notebook 11: {assumptions}.",
+        "{years}年間、{minutes}分ごとの予測では、クラウドに対してマイコンは{m4_devices}台から、FPGAは{fpga_devices}台から有利になりま"
+        "す。価格は仮定であり、ノートブック11でご自身の値に置き換えてください：{assumptions}。",
+    ),
+    "plan": ("The plan, and its gates", "段階的計画と判定基準"),
+    "legend": (
+        "✓ passed, ✗ failed, ○ open: only a board or the field can tell",
+        "✓ 合格、✗ 不合格、○ 未判定：実機または現場でのみ判定可能",
+    ),
+    "note": (
+        "{data}; every number is filled in from paper_figures/tables. Measured: errors and laptop times. Simulated: FPGA cycles at 100 "
+        "MHz, instructions of microcontrollers. Estimated: their times (1.4 cycles an instruction assumed) and all energies, from "
+        "published powers. Nothing has run on a board or a microcontroller yet.",
+        "{data}。数値はすべてpaper_figures/tablesから取得しています。実測：誤差とノートPCの時間。シミュレーション：100 MHzでのFPGAサイク"
+        "ル数、マイコンの命令数。推定：マイコンの時間(1命令1.4サイクルと仮定)と、公表された電力値による全エネルギー。実際のボードやマイ"
+        "コンではまだ動作させていません。",
+    ),
+}
+
+
+def write(dataset):
+    """Write the page from the tables of notebook 11, under FIGURES. -> its path"""
+    tables = {
+        name: pd.read_csv(paths.TABLES / f"{name}.csv") for name in ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
+    }
+    figure = (paths.FIGURES / "11_axes.svg").read_bytes()
+    path = paths.FIGURES / FILE
+    path.write_text(page(tables, figure, f"{dataset.name}, {dataset.target}" + (f" ({dataset.note})" if dataset.note else "")))
+    return path
+
+
+def page(tables, figure, data):
+    """The page as HTML. tables: {name: frame} as notebook 11 writes them; figure: SVG; data: what they are about."""
+    facts = _facts(tables) | {"data": (data, data)}
+    text = {key: _both(*(t.format(**{k: v[i] for k, v in facts.items()}) for i, t in enumerate(pair))) for key, pair in TEXTS.items()}
+    image = base64.b64encode(figure).decode()
+    stages = "".join(_stage(stage, part) for stage, part in tables["11_gates"].groupby("stage", sort=False))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(TEXTS["title"][0])}</title>
+<style>{STYLE}</style></head>
+<body><a id="ja"></a><main>
+<nav><a href="#">English</a> · <a href="#ja">日本語</a></nav>
+<h1>{text["title"]}</h1>
+<p class="lead">{text["lead"]}</p>
+<p>{text["error"]}</p>
+<p>{text["fpga"]}</p>
+<h2>{text["where"]}</h2>
+<table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
+<h2>{text["figure"]}</h2>
+<img alt="" src="data:image/svg+xml;base64,{image}">
+<h2>{text["money"]}</h2>
+<p>{text["crossing"]}</p>
+<h2>{text["plan"]}</h2>
+<div class="stages">{stages}</div>
+<p class="note">{text["legend"]}</p>
+<p class="note">{text["note"]}</p>
+</main></body>
+</html>
+"""
+
+
+def _both(english, japanese):
+    return f'<span lang="en">{escape(english)}</span><span lang="ja">{escape(japanese)}</span>'
+
+
+def _facts(tables):
+    """{name: (English, Japanese)} of all that TEXTS leave open."""
+    verdict, targets, money = tables["verdict"], tables["11_verdict"].set_index("target"), tables["11_money"]
+    error = verdict.drop_duplicates("method").set_index("method")["mse"]
+    width = verdict.drop_duplicates(["method", "weight_bits", "activation_bits"]).set_index(["method", "weight_bits", "activation_bits"])[
+        "mse"
+    ]
+    m4, cloud = targets.loc[cost.M4.name], targets.loc[money["option"].iloc[0]]
+    fpga = targets.reindex([FPGA]).iloc[0]  # nothing but NaN where no model fits
+    best = targets["joules_a_day"].idxmin()
+    pays = tables["11_break_even"].set_index(["option", "against"])["devices"]
+    four, floats = width["QAT", 4, 4], error["float, PyTorch"]
+    facts = {
+        "best_day": _joules(targets["joules_a_day"][best]),
+        "m4_latency": _time(m4["latency_us"]),
+        "m4_flash": _bytes(m4["size_bytes"]),
+        "cloud_day": _joules(cloud["joules_a_day"]),
+        "cloud_latency": _time(cloud["latency_us"]),
+        "four": f"{four:.4f}",
+        "two": f"{width['QAT', 2, 2]:.4f}",
+        "ptq_four": f"{width['PTQ', 4, 4]:.4f}",
+        "ptq_two": f"{width['PTQ', 2, 2]:.4f}",
+        "float": f"{floats:.4f}",
+        "change": f"{100 * (four / floats - 1):+.1f}",
+        "ridge": f"{error['ridge']:.4f}",
+        "ridge_size": _bytes(verdict.set_index("method")["size_bytes"]["ridge"]),
+        "persistence": f"{error['persistence']:.4f}",
+        "fpga_latency": _time(fpga["latency_us"]),
+        "fpga_times": f"{m4['latency_us'] / fpga['latency_us']:,.0f}",
+        "fpga_day": _joules(fpga["joules_a_day"]),
+        "m4_devices": _devices(pays.get((cost.M4.name, cloud.name), np.inf)),
+        "fpga_devices": _devices(pays.get((FPGA, cloud.name), np.inf)),
+        "years": f"{money['years'].iloc[0]:g}",
+        "minutes": f"{money['period'].iloc[0] / 60:g}",
+    }
+    prices = [tuple(_price(row, i) for i in range(2)) for row in money.itertuples()]
+    both = {name: (value, value) for name, value in facts.items()}
+    return both | {
+        "best": (best, NAMES.get(best, best)),
+        "assumptions": tuple(sep.join(p) for sep, p in zip(("; ", "；"), zip(*prices, strict=True), strict=True)),
+    }
+
+
+def _price(row, language):
+    numbers = {"unit": f"{row.unit:,.0f}", "engineering": f"{row.engineering:,.0f}", "upkeep": f"{row.upkeep / row.years:,.0f}"}
+    return PRICE[language].format(name=(row.option, NAMES.get(row.option, row.option))[language], **numbers)
+
+
+def _head():
+    return "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in COLUMNS) + "</tr>"
+
+
+def _row(row):
+    plain = np.isnan(row.weight_bits) or row.weight_bits == 32 or row.method in NAMES
+    method = row.method if plain else f"{row.method} W{row.weight_bits:.0f}A{row.activation_bits:.0f}"
+    cells = [
+        _both(row.target, NAMES.get(row.target, row.target)),
+        _both(method, NAMES.get(method, method)),
+        escape(f"{row.mse:.4f}" if np.isfinite(row.mse) else "–"),
+        escape(_bytes(row.size_bytes)),
+        _with_evidence(_time(row.latency_us), row.latency_evidence),
+        _with_evidence(_joules(row.energy_uj / 1e6), row.energy_evidence),
+        escape(_joules(row.joules_a_day)),
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _with_evidence(text, evidence):
+    return _both(f"{text}, {evidence}", f"{text}({EVIDENCE[evidence]})")
+
+
+def _stage(stage, part):
+    items = "".join(f"<li>{STATES[row.state]} {_both(*_gate(row))}</li>" for row in part.itertuples())
+    return f"<div><h3>{_both(stage, STAGES[stage])}</h3><ul>{items}</ul></div>"
+
+
+def _gate(row):
+    """-> English, Japanese"""
+    bar, found = row.bar.replace(">=", "≥"), _devices(row.found) if row.key == "break_even" else f"{row.found:.3g}"
+    for text, unit, after in ((row.gate, row.unit, "; found {}"), (GATES[row.key], UNITS.get(row.unit, row.unit), "、結果 {}")):
+        yield f"{text}: {bar} {unit}" + ("" if row.state == "open" else after.format(f"{found} {unit}"))
+
+
+def _scaled(value, units):
+    """With the largest unit that leaves a whole number, three digits and no exponent; – where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    factor, unit = next(((f, u) for f, u in units if abs(value) >= f), units[-1])
+    scaled = value / factor
+    return f"{scaled:,.0f} {unit}" if abs(scaled) >= 100 else f"{scaled:.3g} {unit}"
+
+
+def _time(microseconds):
+    return _scaled(microseconds, ((1e6, "s"), (1e3, "ms"), (1, "µs")))
+
+
+def _bytes(size):
+    return _scaled(size, ((1e3, "kB"), (1, "B")))
+
+
+def _joules(joules):
+    return _scaled(joules, ((1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
+
+
+def _devices(number):
+    return f"{np.ceil(number):,.0f}" if np.isfinite(number) else "∞"
