@@ -238,7 +238,7 @@ def main():
     table.to_csv(paths.TABLES / "peers.csv", index=False)
     print(table.to_string(index=False, float_format="{:.4g}".format))
     forecasts = single_forecasts(model, qat.export(ours), test, calibration)
-    forecasts.to_csv(paths.TABLES / "forecasters.csv", index=False)
+    forecasts.to_csv(paths.FORECASTERS, index=False)
     print(forecasts.to_string(index=False, float_format="{:.4g}".format))
 
 

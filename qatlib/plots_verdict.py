@@ -21,7 +21,7 @@ COLOURS = {
 }
 MARKERS = {"measured": "o", "simulated": "s", "estimated": "x", "published": "D"}
 STYLES = {"PTQ": ("s", PALETTE[1]), "QAT": ("o", PALETTE[0]), "float": ("D", PALETTE[2]), "ridge": ("X", "0.35")}
-PLACES = {"PTQ": (0, 7), "QAT": (0, -14), "float": (0, 8), "ridge": (0, 8), "W2A4": (-20, -3), "W3A3": (0, 7)}
+PLACES = {"W2A4": (-20, -3), "W3A3": (2, 7), "mixed": (-4, -14), "QAT W2A2": (0, 7), "PTQ W4A4": (20, 4), "QAT W4A4": (14, -14)}
 SIZES = (2e3, 5e3, 10e3, 20e3, 40e3, 100e3)
 PANELS = (("mse", "test MSE"), ("size_bytes", "stored"), ("latency_us", "latency of a forecast"), ("energy_uj", "energy of a forecast"))
 
@@ -88,18 +88,12 @@ def plot_axes(frame, targets, axes=None):
         (frame["target"] == frames_verdict.LAPTOP) & ~frame["method"].str.startswith("float, onnx") | (frame["method"] == "ridge")
     ]
     for row in shown.itertuples():
-        method, label = row.method.split(",")[0], _label(row).removeprefix("QAT").removeprefix("PTQ").strip(", ").split(",")[0]
+        method, name = row.method.split(",")[0], _label(row).split(", Py")[0]
+        label = name.removeprefix("QAT").removeprefix("PTQ").removesuffix("widths").strip(", ")
         marker, colour = STYLES[method]
         axes[0].plot(row.size_bytes, row.mse, marker, color=colour, ms=7)
-        axes[0].annotate(
-            label,
-            (row.size_bytes, row.mse),
-            PLACES.get(label, PLACES[method]),
-            textcoords="offset points",
-            fontsize=9,
-            color=colour,
-            ha="center",
-        )
+        place = PLACES.get(name, PLACES.get(label, (0, -14) if method == "QAT" else (0, 7)))
+        axes[0].annotate(label, (row.size_bytes, row.mse), place, textcoords="offset points", fontsize=9, color=colour, ha="center")
     for method in ("PTQ", "QAT"):
         axes[0].plot([], [], STYLES[method][0], color=STYLES[method][1], label=method)
     axes[0].set(xscale="log", xlabel="stored", ylabel="test MSE")

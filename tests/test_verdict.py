@@ -1,0 +1,108 @@
+"""The verdict: money and gates by hand, one model on every target, and the page that is filled in from the tables."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qatlib import cost, frames_engine, frames_verdict, paths, report, zoo
+from qatlib.cost import Option, Terms
+from qatlib.experiment import Experiment
+
+TERMS = Terms(years=2, megabyte=0.5, battery=1000.0, visit=10.0)
+CLOUD, DEVICE = Option("cloud", 10, 1000, 5, 1e6, 100.0), Option("device", 30, 21_000, 1, 0.0, 10.0)
+COMMITTED = paths.ROOT / "paper_figures"
+TABLES = ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
+
+
+def test_money_by_hand():
+    assert TERMS.a_device(CLOUD) == {"unit": 10, "upkeep": 10, "data": pytest.approx(365), "batteries": pytest.approx(730)}
+    assert TERMS.total(DEVICE, 10) == pytest.approx(21_000 + 10 * (30 + 2 + 0 + 73))
+
+
+def test_break_even_is_where_totals_meet():
+    devices = TERMS.break_even(DEVICE, CLOUD)
+    assert devices == pytest.approx(20_000 / (1115 - 105)) and TERMS.total(DEVICE, devices) == pytest.approx(TERMS.total(CLOUD, devices))
+    assert TERMS.break_even(CLOUD, DEVICE) == np.inf
+    assert TERMS.break_even(Option("free", 0, 0, 0, 0, 0), CLOUD) == 0
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {name: pd.read_csv(COMMITTED / "tables" / f"{name}.csv") for name in TABLES}
+
+
+def test_what_the_verdict_must_say(tables):
+    verdict = tables["verdict"]
+    assert list(verdict.columns) == frames_verdict.COLUMNS
+    for value, evidence in (("mse", "mse_evidence"), ("latency_us", "latency_evidence"), ("energy_uj", "energy_evidence")):
+        assert (verdict[value].notna() == verdict[evidence].notna()).all()
+        assert set(verdict[evidence].dropna()) <= {"measured", "simulated", "estimated", "published"}
+    assert (
+        not (verdict["energy_evidence"] == "measured").any()
+        and not (verdict["latency_evidence"] == "measured").loc[verdict["target"] != frames_verdict.LAPTOP].any()
+    )
+
+
+def test_one_model_on_every_target(monkeypatch):
+    """Shipped models in place of trained ones; the numbers of the table are those of the parts."""
+    experiment = Experiment("quick", "jfk-weather")
+    subject = frames_engine.Subject("W4A4", zoo.load("jfk-weather", "patch-c336-d16-w4a4"), zoo.windows("jfk-weather")[0])
+    monkeypatch.setattr(frames_engine, "subject", lambda *_: subject)
+    monkeypatch.setattr(frames_verdict, "_floats", lambda _: [])
+    table = pd.DataFrame([("QAT", 4, 4, 0.1, 0.1, subject.model.size_bytes, 1, None)], columns=[*METHOD_COLUMNS, "run"])
+    verdict, checked = frames_verdict.everywhere(experiment, table)
+    assert (checked["outputs"] == checked["equal"]).all() and (checked["outputs"] > 0).all()
+    placed = verdict.set_index("target")
+    assert {frames_verdict.LAPTOP, "ESP32", *frames_verdict.TARGETS.values()} == set(placed.index)
+    cycles = frames_engine.latencies([subject], [frames_verdict.CONFIGS["xc7s15"]])["cycles"].iloc[0]
+    fpga = placed.loc["XC7S15 (FPGA)"]
+    assert (fpga["latency_us"], fpga["energy_uj"]) == pytest.approx((cycles / 100, 71e-3 * cycles / 100))
+    assert placed.loc["ESP32", "latency_us"] == 176_000 and np.isnan(placed.loc["ESP32", "mse"])
+    day = frames_verdict.a_day(verdict, 3600).set_index("target")["joules_a_day"]
+    assert day[cost.M4.name] == pytest.approx((placed.loc[cost.M4.name, "energy_uj"] / 1e3 + cost.M4.idle.typical * 3600) * 24 / 1e3)
+    options = {o.name: o for o in frames_verdict.options(verdict, {cost.M4.name: (1, 2, 3), "cloud over Wi-Fi": (4, 5, 6)}, 3600)}
+    assert options[cost.M4.name].bytes_a_day == 400 and options[cost.M4.name].joules_a_day > day[cost.M4.name]
+
+
+METHOD_COLUMNS = ["method", "weight_bits", "activation_bits", "mse", "mse_validation", "size_bytes", "seeds"]
+
+
+def test_a_gate_closes(tables):
+    detection = pd.DataFrame({"strength": [0.0, 3.0], "found": [0.2, 94.0], "bar": [3.0, 3.0]})
+    segments = pd.DataFrame({"outputs": [100, 100], "equal": [100, 99]})
+    checked = pd.DataFrame({"outputs": [10], "equal": [10]})
+    states = frames_verdict.gates(tables["verdict"], checked, detection, segments, tables["11_break_even"]).set_index("key")["state"]
+    assert states[["equal", "alarms"]].eq("passed").all() and states[["detection", "update"]].eq("failed").all()
+    assert states[["latency", "delivered"]].eq("open").all()
+
+
+def test_the_committed_page_is_that_of_the_committed_tables(tables):
+    facts = re.search(r'lang="en">([^<]*); every number', (COMMITTED / "report.html").read_text())[1]
+    page = report.page(tables, (COMMITTED / "11_axes.svg").read_bytes(), facts)
+    assert page == (COMMITTED / "report.html").read_text()
+
+
+def test_every_number_comes_from_the_tables(tables):
+    """Other numbers give another page, in both languages."""
+    verdict = tables["11_verdict"].copy()
+    verdict.loc[verdict["target"] == cost.M4.name, ["latency_us", "joules_a_day"]] = 123_400.0, 0.0987
+    gates = tables["11_gates"].assign(state="failed", found=7.65)
+    money = tables["11_money"].assign(engineering=4321)
+    page = report.page(tables | {"11_verdict": verdict, "11_gates": gates, "11_money": money}, b"<svg/>", "here")
+    for text in ("123 ms", "98.7 mJ", "7.65", "4,321"):
+        assert page.count(text) >= 2
+    assert "✓" not in re.sub(r"<p class=\"note\">.*", "", page)
+
+
+def test_strings_are_escaped(tables):
+    verdict = tables["11_verdict"].assign(method='<b onclick="x">')
+    page = report.page(tables | {"11_verdict": verdict}, b"<svg/>", "<script>alert(1)</script> & co")
+    assert "<script" not in page and "<b " not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in page and "&lt;b onclick=&quot;x&quot;&gt;" in page
+
+
+def test_a_page_needs_nothing_from_outside(tables):
+    page = report.page(tables, b"<svg/>", "here")
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "http" not in page.replace("http://www.w3.org", "")
