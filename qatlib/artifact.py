@@ -47,7 +47,10 @@ def write(path, content):
     """Write bytes to a file, which appears whole or not at all."""
     path = Path(path)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(content)
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # else a device that loses its power may keep the name, and not the bytes
     scratch.replace(path)
 
 

@@ -61,9 +61,9 @@ class Experiment:
         paths.BUILD.mkdir(parents=True, exist_ok=True)
         (paths.BUILD / "facts.json").write_text(json.dumps(facts))
 
-    def on(self, name):
+    def on(self, name, target=""):
         """The same on another known data set; what the notebook is about stays."""
-        other = replace(self, data=name, target="", clean=False)
+        other = replace(self, data=name, target=target, clean=False)
         self.record()
         return other
 

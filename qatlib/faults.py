@@ -5,7 +5,8 @@ import numpy as np
 from qatlib import guard, kernels
 
 
-def _counts(x):
+def as_counts(x):
+    """Clamped to what a sensor can give, which MISSING is not."""
     return np.clip(x, kernels.COUNT_MIN + 1, kernels.COUNT_MAX).astype(np.int16)
 
 
@@ -15,7 +16,7 @@ def _signed(counts, size, rng):
 
 def spike(counts, size, rng):
     """One sample off by `size` counts."""
-    return _counts(
+    return as_counts(
         counts + _signed(counts, size, rng) * (np.arange(counts.shape[1]) == rng.integers(counts.shape[1], size=(len(counts), 1)))
     )
 
@@ -23,13 +24,13 @@ def spike(counts, size, rng):
 def step(counts, size, rng):
     """Off by `size` counts from some sample on."""
     first = rng.integers(1, counts.shape[1], size=(len(counts), 1))
-    return _counts(counts + _signed(counts, size, rng) * (np.arange(counts.shape[1]) >= first))
+    return as_counts(counts + _signed(counts, size, rng) * (np.arange(counts.shape[1]) >= first))
 
 
 def drift(counts, size, rng):
     """Off by more and more, `size` counts at the last sample."""
     ramp = np.arange(counts.shape[1]) / (counts.shape[1] - 1)
-    return _counts(counts + kernels.round_half_up(_signed(counts, size, rng) * ramp))
+    return as_counts(counts + kernels.round_half_up(_signed(counts, size, rng) * ramp))
 
 
 def stuck(counts, length, rng):
@@ -49,7 +50,7 @@ def dropout(counts, length, rng):
 
 def noise(counts, size, rng):
     """Gaussian noise of that standard deviation on every sample."""
-    return _counts(kernels.round_half_up(counts + rng.normal(0, size, counts.shape)))
+    return as_counts(kernels.round_half_up(counts + rng.normal(0, size, counts.shape)))
 
 
 KINDS = {"spike": spike, "step": step, "drift": drift, "stuck": stuck, "dropout": dropout, "noise": noise}

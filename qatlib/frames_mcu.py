@@ -66,15 +66,17 @@ def latencies(table):
     return pd.DataFrame(rows, columns=["model", "width", "device", "low", "typical", "high", "evidence", "source"])
 
 
-def energy(table, cycles, model, width):
-    """Energy of a request over the time between requests, ten a second to one an hour. table: of `emulated`; cycles: of the engine.
+def energy(table, program, model, width):
+    """Energy of a request over the time between requests, ten a second to one an hour. table: of `emulated`; program: of
+    the engine, which counts if it is one of the XC7S15.
 
     -> period (s), option, low, typical, high (mJ a request), without what takes longer than the period.
     """
     counts = table[(table["model"] == model) & (table["width"] == width)].set_index("target")["instructions"].to_dict()
     rows = []
+    counts |= {"xc7s15": program.cycles} if program.config.name == "xc7s15" else {}
     for period in np.geomspace(0.1, 3600, 181):
-        for option, values in cost.per_request(counts | {"xc7s15": cycles}, period).items():
+        for option, values in cost.per_request(counts, period).items():
             rows.append((period, option, *values))
     return pd.DataFrame(rows, columns=["period", "option", "low", "typical", "high"])
 
@@ -89,7 +91,7 @@ def crossings(frame):
 
 
 def cloud(periods=(60, 600, 3600)):
-    """What asking a cloud takes: by radio and period (s) the bytes and J of a day, and the seconds until the answer."""
+    """What asking a cloud takes, the radio alone: by radio and period (s) the bytes and J of a day, and the seconds until the answer."""
     rows = [
         (r.name, period, cost.bytes_a_day(period), r.message.typical * cost.DAY / period / 1e3, r.seconds.low, r.seconds.high, "estimated")
         for r in cost.RADIOS

@@ -18,43 +18,47 @@ STRENGTHS = {
 
 def outliers(counts, size, rng):
     """One sample in fifty off by `size` counts."""
-    return _counts(counts + round(size) * rng.choice([-1, 0, 1], counts.shape, p=[0.01, 0.98, 0.01]))
+    return faults.as_counts(counts + round(size) * rng.choice([-1, 0, 1], counts.shape, p=[0.01, 0.98, 0.01]))
 
 
 def missing(counts, share, rng):
-    """That share of the samples missing, none of them the newest; as the device gets them where nothing mends: the last value again."""
+    """That share of the samples missing, none of them the newest."""
     lost = rng.random(counts.shape) < share
     lost[:, [0, -1]] = False
-    last = np.maximum.accumulate(np.where(lost, 0, np.arange(counts.shape[1])), axis=1)
-    return np.take_along_axis(counts, last, axis=1)
+    return np.where(lost, np.int16(guard.MISSING), counts)
 
 
-def swing(counts, factor, rng):
-    """The daily cycle, every window's deviation from its mean over a day, that many times as strong."""
-    days = counts.astype(np.float64)
-    smooth = np.stack([np.convolve(row, np.ones(24) / 24, "same") for row in np.pad(days, ((0, 0), (12, 12)), "edge")])[:, 12:-12]
-    return _counts((smooth + factor * (days - smooth)).round())
+def held(counts):
+    """What a device without a guard makes of missing samples: the last value again, or the first one that comes."""
+    lost = counts == guard.MISSING
+    first = np.argmin(lost, axis=1)[:, None]
+    last = np.maximum.accumulate(np.where(lost, first, np.arange(counts.shape[1])), axis=1)
+    return np.take_along_axis(counts, np.maximum(last, first), axis=1)
 
 
-def _counts(x):
-    return np.clip(x, guard.MISSING + 1, np.iinfo(np.int16).max).astype(np.int16)
+def swing(counts, factor, day):
+    """The daily cycle, every window's deviation from its mean over a day of so many samples, that many times as strong."""
+    half = min(day, counts.shape[1]) // 2
+    days, weights = counts.astype(np.float64), np.ones(2 * half + 1) / (2 * half + 1)
+    smooth = np.stack([np.convolve(row, weights, "valid") for row in np.pad(days, ((0, 0), (half, half)), "edge")])
+    return faults.as_counts((smooth + factor * (days - smooth)).round())
 
 
 def disturbances(dataset):
     """{name: function of int16 windows and a generator}; strengths in standard deviations of the train rows."""
-    sd = dataset.std / dataset.resolution
+    sd, day = dataset.std / dataset.resolution, max(1, int(np.timedelta64(1, "D") / dataset.step))
     return {
         "as they are": lambda c, rng: c,
         "noise, 0.05 SD": lambda c, rng: faults.noise(c, 0.05 * sd, rng),
         "noise, 0.2 SD": lambda c, rng: faults.noise(c, 0.2 * sd, rng),
         "outliers, 1 SD": lambda c, rng: outliers(c, 1 * sd, rng),
         "outliers, 5 SD": lambda c, rng: outliers(c, 5 * sd, rng),
-        "10 % missing, held": lambda c, rng: missing(c, 0.1, rng),
-        "stuck, 24 samples": lambda c, rng: faults.stuck(c, min(24, c.shape[1] - 1), rng),
+        "10 % missing, held": lambda c, rng: held(missing(c, 0.1, rng)),
+        "stuck for 24 samples": lambda c, rng: faults.stuck(c, min(24, c.shape[1] - 1), rng),
         "drift, 1 SD": lambda c, rng: faults.drift(c, sd, rng),
         "drift, 3 SD": lambda c, rng: faults.drift(c, 3 * sd, rng),
-        "daily cycle halved": lambda c, rng: swing(c, 0.5, rng),
-        "daily cycle doubled": lambda c, rng: swing(c, 2.0, rng),
+        "daily cycle halved": lambda c, rng: swing(c, 0.5, day),
+        "daily cycle doubled": lambda c, rng: swing(c, 2.0, day),
     }
 
 
@@ -70,7 +74,7 @@ def forecasters(experiment):
 
     def floats(counts):
         windows = data.Windows(counts, np.zeros((len(counts), model.horizon)), np.arange(len(counts)), 0)
-        change = train.forecast(network, train.batches(windows, runs.sensor_of(dataset), subtract_last=True).inputs).numpy()
+        change = train.forecast(network, train.batches(windows, runs.sensor_of(dataset), subtract_last=model.subtract_last).inputs).numpy()
         return change + dataset.standardise(counts[:, -1:] * dataset.resolution)
 
     found = {"persistence": persistence, "float": floats}
@@ -83,7 +87,7 @@ def forecasters(experiment):
 def degradation(experiment, named):
     """Test MSE of every forecaster (named: of `forecasters`) under every disturbance of its inputs; the truth stays as it was.
 
-    -> disturbance, method, mse, quantisation (%: against float on the same inputs)."""
+    -> disturbance, method, mse, quantisation (%: of integers, against float on the same inputs)."""
     windows, rows = experiment.windows("test"), []
     for name, disturb in disturbances(experiment.dataset).items():
         counts = disturb(windows.counts, np.random.default_rng(0))
@@ -94,7 +98,7 @@ def degradation(experiment, named):
 def _against_float(frame):
     first = frame.columns[0]
     reference = frame[first].map(frame[frame["method"] == "float"].set_index(first)["mse"])
-    return frame.assign(quantisation=100 * (frame["mse"] / reference - 1))
+    return frame.assign(quantisation=(100 * (frame["mse"] / reference - 1)).where(frame["method"].str.startswith("W")))
 
 
 def best_width(degradation, most=1.0):
@@ -120,13 +124,18 @@ def seasons(experiment, named):
 
 
 def other_station(experiment, named):
-    """ETTh2's test windows to the models of ETTh1, in ETTh1's counts: method, mse, quantisation; empty on other data."""
-    if experiment.dataset.name != "etth1":
-        return pd.DataFrame(columns=["station", "method", "mse", "quantisation"])
-    here, other = experiment.dataset, experiment.on("etth2").dataset
+    """ETTh2's test windows to the models of ETTh1, in ETTh1's counts: station, method, mse, quantisation; empty on other data."""
+    here, empty = experiment.dataset, pd.DataFrame(columns=["station", "method", "mse", "quantisation"])
+    if here.name != "etth1":
+        return empty
+    try:
+        other = experiment.on("etth2", here.target).dataset
+    except data.Unavailable as reason:
+        print(f"left out, etth2: {reason}")
+        return empty
     windows = other.windows("test", experiment.context, experiment.horizon)
     values = windows.counts * other.resolution
-    counts = _counts(np.floor(values / here.resolution + 0.5))
+    counts = faults.as_counts(np.floor(values / here.resolution + 0.5))
     truth = here.standardise(windows.truth * other.std + other.mean)
     rows = [("etth2", method, baselines.mse(forecast(counts), truth)) for method, forecast in named.items()]
     return _against_float(pd.DataFrame(rows, columns=["station", "method", "mse"]))
@@ -137,34 +146,34 @@ def fitted_guard(experiment):
     return guard.Guard.fit(experiment.windows("train").counts, experiment.windows("validation").counts, day=experiment.day)
 
 
-def detection(experiment, limits):
-    """Share of test windows flagged or mended, by fault and strength; strength 0: as they are. -> fault, strength, found (%), bar"""
+def detection(experiment, limits, strengths=None):
+    """Share of test windows found, by fault and strength; strength 0: as they are.
+
+    strengths: by default growing ones. -> fault, strength, found (%: mended or distrusted), distrusted (%), bar"""
     counts, rows = experiment.windows("test").counts, []
-    for kind, strengths in STRENGTHS.items():
-        rows.append((kind, 0.0, _found(limits, counts)))
-        for value in strengths:
+    for kind, sizes in (strengths or STRENGTHS).items():
+        for value in (0.0, *sizes):
             if kind in ("stuck", "dropout") and value >= counts.shape[1]:
-                continue  # longer than a window
+                print(f"left out, {kind} for {value} samples: longer than a window")
+                continue
             size = faults.strength(kind, value, experiment.dataset)
-            rows.append((kind, value, _found(limits, faults.KINDS[kind](counts, size, np.random.default_rng(0)))))
-    frame = pd.DataFrame(rows, columns=["fault", "strength", "found"])
+            faulty = faults.KINDS[kind](counts, size, np.random.default_rng(0)) if value else counts
+            flags = limits.check(faulty)[1]
+            rows.append((kind, value, 100 * (flags != 0).mean(), 100 * ((flags & guard.DISTRUST) != 0).mean()))
+    frame = pd.DataFrame(rows, columns=["fault", "strength", "found", "distrusted"])
     return frame.assign(bar=frame["fault"].map(faults.AT_LEAST))
 
 
-def _found(limits, counts):
-    return 100 * (limits.check(counts)[1] != 0).mean()
-
-
 def mended(experiment, named, limits):
-    """Test MSE with one fault in every window, as the model gets it and after the guard mended it: fault, method, mse_faulty, mse_mended,
-    forecast (%: of the windows that the guard lets pass, over which both are taken)."""
+    """Test MSE with one fault in every window, as the model gets it without a guard (samples missing: `held`), and after the guard mended
+    it: fault, method, mse_faulty, mse_mended, forecast (%: of the windows that the guard lets pass, over which both are taken)."""
     windows, dataset, rows = experiment.windows("test"), experiment.dataset, []
     for kind, value in (("spike", 5), ("dropout", 5)):
         faulty = faults.KINDS[kind](windows.counts, faults.strength(kind, value, dataset), np.random.default_rng(0))
         clean, flags = limits.check(faulty)
         kept = (flags & guard.DISTRUST) == 0
         for method, forecast in named.items():
-            errors = [baselines.mse(forecast(c[kept]), windows.truth[kept]) for c in (faulty, clean)]
+            errors = [baselines.mse(forecast(c[kept]), windows.truth[kept]) for c in (held(faulty), clean)]
             rows.append((f"{kind}, {value} {'SD' if kind == 'spike' else 'samples'}", method, *errors, 100 * kept.mean()))
     return pd.DataFrame(rows, columns=["fault", "method", "mse_faulty", "mse_mended", "forecast"])
 
@@ -176,8 +185,9 @@ def gate(candidates):
     rows, best = [], None
     for version, candidate in candidates.items():
         error = candidate.error
-        rows.append((version, error, best, best is None or error < best))
-        best = error if rows[-1][-1] else best
+        passes = best is None or error < best
+        rows.append((version, error, best, passes))
+        best = error if passes else best
     return pd.DataFrame(rows, columns=["version", "mse", "mse_in_use", "passes"])
 
 
@@ -208,6 +218,6 @@ def life(course, candidates, versions, engine):
         rows.append((event, course.dataset.times[begins[i]], *about, forecasts.size, int(equal)))
     columns = "event, from, version, windows, mse, mse_version_1, distrusted, outputs, equal".split(", ")
     series = {"version 1 throughout": first, "the device": np.concatenate(errors)}
-    week, times = 7 * course.experiment.day, course.dataset.times[windows.rows]
+    week, times = max(1, int(np.timedelta64(7, "D") / course.dataset.step)), course.dataset.times[windows.rows]
     weekly = [pd.DataFrame({"time": times, "series": s, "mse": pd.Series(e).rolling(week, 1).mean()}) for s, e in series.items()]
     return pd.DataFrame(rows, columns=columns), pd.concat(weekly, ignore_index=True)

@@ -21,10 +21,11 @@ DISTRUST = GAP | RANGE | JUMP | STUCK | DRIFT | NOISY
 
 @dataclass(frozen=True)
 class Guard:
-    """Thresholds in counts: of samples (low, high), of the change from one to the next (jump), of how far a sample stands out from both its
-    neighbours (spike); of equal samples in a row (stuck); of the sum of the last `day` samples against that of the first (drift); of the
-    magnitudes of a window's second differences together (noise)."""
+    """For windows of `context` samples, `day` of them a day. Thresholds in counts: of samples (low, high), of the change from one to the
+    next (jump), of how far a sample stands out from both its neighbours (spike); of equal samples in a row (stuck); of the sum of the
+    last `day` samples against that of the first (drift); of the magnitudes of a window's second differences together (noise)."""
 
+    context: int
     day: int
     low: int
     high: int
@@ -36,7 +37,9 @@ class Guard:
 
     @classmethod
     def fit(cls, *sound, day=24):
-        """The guard that lets these windows pass, int16 (n, context) each, with an eighth to spare; day: samples of one.
+        """The guard that lets these windows pass, int16 (n, context) each, with an eighth to spare, one more of equal samples.
+
+        day: samples of one.
 
         ValueError where a window has fewer than two days.
         """
@@ -48,6 +51,7 @@ class Guard:
         most = {name: max(int(of(c, day).max()) for c in counts) for name, of in STATISTICS.items()}
         spared = {name: value + value // 8 for name, value in most.items() if name != "stuck"}
         return cls(
+            sound[0].shape[1],
             day,
             max(int(low - spare), kernels.COUNT_MIN + 1),
             min(int(high + spare), kernels.COUNT_MAX),
@@ -58,6 +62,8 @@ class Guard:
     def check(self, counts):
         """int16 (n, context), MISSING where a sample is missing -> the same, mended, and flags uint8 (n,): see FLAGS."""
         mended, flags = np.asarray(counts).astype(np.int64), np.zeros(len(counts), np.int64)
+        if mended.shape[1] != self.context:
+            raise ValueError(f"windows of {mended.shape[1]} samples; this guard was fitted to windows of {self.context}")
         for i in np.flatnonzero((mended == MISSING).any(axis=1)):
             flags[i] |= _fill(mended[i])
         whole = (flags & GAP) == 0
@@ -103,8 +109,8 @@ def _longest_run(x, day):
 
 
 STATISTICS = {  # of (n, context), and the samples of a day: the worst of each window
-    "jump": lambda x, day: np.abs(np.diff(x, axis=1)).max(1),
-    "spike": lambda x, day: _standing_out(x).max(1),
+    "jump": lambda x, day: np.abs(np.diff(x, axis=1)).max(1, initial=0),
+    "spike": lambda x, day: _standing_out(x).max(1, initial=0),
     "stuck": _longest_run,
     "drift": lambda x, day: np.abs(x[:, -day:].sum(1) - x[:, :day].sum(1)),
     "noise": lambda x, day: np.abs(np.diff(x, n=2, axis=1)).sum(1),

@@ -13,8 +13,9 @@ COLOURS = {
     frames_verdict.LAPTOP: "0.45",
     cost.RV32.name: PALETTE[0],
     cost.M4.name: PALETTE[1],
-    "XC7S15 (FPGA)": PALETTE[2],
-    "PYNQ-Z2 (FPGA board)": PALETTE[9],
+    frames_verdict.TARGETS["xc7s15"]: PALETTE[2],
+    frames_verdict.SWITCHED: PALETTE[5],
+    frames_verdict.TARGETS["pynq-z2"]: PALETTE[9],
     "cloud over NB-IoT or LTE-M": PALETTE[3],
     "cloud over Wi-Fi": PALETTE[4],
     "ESP32": "black",
@@ -122,9 +123,8 @@ def plot_money(options, terms, crossings, ax=None):
     """Money over the number of devices. options: [cost.Option, ..]; terms: cost.Terms; crossings: of `frames_verdict.break_even`."""
     ax = ax or plt.subplots(figsize=(8, 4.6))[1]
     devices = np.geomspace(10, 1e5, 200)
-    colours = dict(COLOURS)
     for option in options:
-        ax.plot(devices, [terms.total(option, n) for n in devices], color=colours[option.name], lw=2, label=option.name)
+        ax.plot(devices, [terms.total(option, n) for n in devices], color=COLOURS[option.name], lw=2, label=option.name)
     for row in crossings[np.isfinite(crossings["devices"]) & (crossings["devices"] > 0)].itertuples():
         total = terms.total(next(o for o in options if o.name == row.option), row.devices)
         ax.plot(row.devices, total, "o", color="black", ms=6)

@@ -13,7 +13,7 @@ from qatlib import cost, frames_verdict, paths
 
 FILE, FPGA = "report.html", frames_verdict.TARGETS["xc7s15"]
 STYLE = """
-@page { size: A4; margin: 11mm }
+@page { size: A4; margin: 10mm 11mm }
 * { box-sizing: border-box }
 body { font: 12.5px/1.42 system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; color: #1a1a1a;
   max-width: 190mm; margin: 6mm auto; padding: 0 3mm }
@@ -39,9 +39,10 @@ li { margin-bottom: .8mm; padding-left: 4.5mm; text-indent: -4.5mm }
   nav { display: none }
   body { margin: 0; padding: 0; font-size: 11px; line-height: 1.35 }
   .lead { font-size: 12.5px }
-  table, ul, .note { font-size: 10.5px }
-  img { width: 90%; margin: 1mm auto }
-  h2 { margin-top: 2.2mm }
+  table { font-size: 10.5px }
+  ul, .note { font-size: 10px }
+  img { width: 78%; margin: 0 auto }
+  h2 { margin-top: 1.8mm }
 }
 """
 EVIDENCE = {"measured": "実測", "simulated": "シミュレーション", "estimated": "推定", "published": "公表値"}
@@ -55,7 +56,7 @@ GATES = {
     "flash": "Cortex-M4のフラッシュ(コードとパラメータ)",
     "alarms": "正常な窓に対する監視機能の誤警報",
     "detection": "異常な窓の検出率(最も難しい異常)",
-    "update": "更新と復元を通じてNumPyと一致する出力",
+    "update": "現地訪問なしに更新および復元できた機器",
     "latency": "遅延の実測値(推定値比)",
     "energy": "1予測の消費エネルギーの実測値(推定値比)",
     "field_error": "10台、8週間の誤差(リッジ回帰比)",
@@ -64,11 +65,11 @@ GATES = {
     "visits": "1台あたり年間の現地訪問",
 }
 NAMES = {
-    frames_verdict.LAPTOP: "ノートPC(x86-64、1スレッド)",
+    frames_verdict.LAPTOP: "ノートPC(サーバーのx86-64コア)",
     "cloud over NB-IoT or LTE-M": "クラウド(NB-IoT/LTE-M経由)",
     "cloud over Wi-Fi": "クラウド(Wi-Fi経由)",
-    "XC7S15 (FPGA)": "XC7S15(FPGA)",
-    "PYNQ-Z2 (FPGA board)": "PYNQ-Z2(FPGAボード)",
+    FPGA: "XC7S15(待機を継続)",
+    frames_verdict.SWITCHED: "XC7S15(都度電源を切る)",
     "float, in the cloud": "浮動小数点(クラウド)",
     "PTQ, as published": "PTQ(公表値)",
 }
@@ -79,20 +80,22 @@ COLUMNS = (
     ("stored", "保存容量"),
     ("latency", "遅延"),
     ("energy of a forecast", "1予測のエネルギー"),
-    ("a day, one an hour", "1日(毎時1回)"),
+    ("of a day", "1日のエネルギー"),
 )
 PRICE = (
-    "{name}: {unit} a device, {engineering} for engineering, {upkeep} a year",
-    "{name}：1台{unit}、開発費{engineering}、年間{upkeep}",
+    "{option}: {unit:,g} a device, {engineering:,g} for engineering, {upkeep:,g} a year",
+    "{option}：1台{unit:,g}、開発費{engineering:,g}、年間{upkeep:,g}",
 )
+PAYS = ("{option} from {devices} devices on", "{option}は{devices}台から")
 TEXTS = {  # key: English, Japanese
     "title": ("Forecasting on the sensor itself: what to build", "センサー上での予測：何を作るべきか"),
     "lead": (
-        "At one forecast an hour, {best} takes the least energy: {best_day} a day. On a microcontroller the 4-bit Transformer takes "
-        "{m4_latency} a forecast and {m4_flash} of flash. Sending the samples to a cloud takes {cloud_day} a day, and {cloud_latency} "
-        "until the answer.",
-        "毎時1回の予測では、{best}の消費エネルギーが最も少なく、1日{best_day}です。4ビットのTransformerは、マイコン上で1予測あたり"
-        "{m4_latency}、フラッシュ{m4_flash}で動作します。データをクラウドへ送る場合は1日{cloud_day}、応答まで{cloud_latency}かかります。",
+        "At a forecast every {minutes} minutes, {best} takes the least energy: {best_day} a day. On a microcontroller the 4-bit "
+        "Transformer takes {m4_latency} a forecast and {m4_flash} of flash. Sending the samples to a cloud takes {cloud_day} a day, and "
+        "{cloud_latency} until the answer.",
+        "{minutes}分ごとの予測では、{best}の消費エネルギーが最も少なく、1日{best_day}です。4ビットのTransformerは、マイコン上で1予測あた"
+        "り{m4_latency}、フラッシュ{m4_flash}で動作します。データをクラウドへ送る場合は1日{cloud_day}、応答まで{cloud_latency}かかりま"
+        "す。",
     ),
     "error": (
         "Test error (MSE) of the 4-bit integers: {four}, {change} % from the float model's {float}. Baselines come first: ridge "
@@ -104,32 +107,35 @@ TEXTS = {  # key: English, Japanese
         "を組み込んだ学習(QAT)ではそれぞれ{four}と{two}です。",
     ),
     "fpga": (
-        "A small FPGA answers in {fpga_latency} (simulated), {fpga_times} times as fast as the microcontroller, and takes {fpga_day} a "
-        "day at one forecast an hour: it is for answers within a millisecond, forecasts without pause, and larger models.",
-        "小型FPGAは{fpga_latency}(シミュレーション)で応答し、マイコンの{fpga_times}倍の速さです。毎時1回の予測では1日{fpga_day}です。1ミ"
-        "リ秒以内の応答、休みのない予測、より大きなモデルに向いています。",
+        "A small FPGA that stays configured answers in {fpga_latency} (simulated), {fpga_times} times as fast as the microcontroller, "
+        "and takes {fpga_day} a day; switched off between forecasts, {off_day} a day, and {off_latency} until each answer. It is for "
+        "forecasts without pause and answers within a millisecond.",
+        "構成済みのまま待機する小型FPGAは{fpga_latency}(シミュレーション)で応答し、マイコンの{fpga_times}倍の速さですが、1日{fpga_day}で"
+        "す。予測の合間に電源を切ると1日{off_day}、応答まで{off_latency}です。休みのない予測や1ミリ秒以内の応答に向いています。",
     ),
     "where": ("Where it runs", "実行場所"),
     "figure": ("Error and size, latency and energy", "誤差と容量、遅延とエネルギー"),
     "money": ("What it costs", "費用"),
     "crossing": (
-        "Over {years} years, a forecast every {minutes} minutes, the microcontroller pays against the cloud from {m4_devices} devices "
-        "on, the FPGA from {fpga_devices}. The prices are assumed, and to be replaced by yours in notebook 11: {assumptions}.",
-        "{years}年間、{minutes}分ごとの予測では、クラウドに対してマイコンは{m4_devices}台から、FPGAは{fpga_devices}台から有利になりま"
-        "す。価格は仮定であり、ノートブック11でご自身の値に置き換えてください：{assumptions}。",
+        "Over {years} years, a forecast every {minutes} minutes, these pay against the cloud: {pays}. The prices are assumed, and to be "
+        "replaced by yours in notebook 11: {prices}; {megabyte} a megabyte; {visit} for a visit that changes a battery of {battery}.",
+        "{years}年間、{minutes}分ごとの予測では、クラウドに対して次の台数から有利になります：{pays}。価格は仮定であり、ノートブック11で"
+        "ご自身の値に置き換えてください：{prices}；1メガバイト{megabyte}；電池({battery})交換の訪問{visit}。",
     ),
     "plan": ("The plan, and its gates", "段階的計画と判定基準"),
     "legend": (
-        "✓ passed, ✗ failed, ○ open: only a board or the field can tell",
-        "✓ 合格、✗ 不合格、○ 未判定：実機または現場でのみ判定可能",
+        "✓ passed, ✗ failed, ○ open: only a board, the field or your own prices can tell",
+        "✓ 合格、✗ 不合格、○ 未判定：実機、現場、または実際の価格でのみ判定可能",
     ),
     "note": (
-        "{data}; every number is filled in from paper_figures/tables. Measured: errors and laptop times. Simulated: FPGA cycles at 100 "
-        "MHz, instructions of microcontrollers. Estimated: their times (1.4 cycles an instruction assumed) and all energies, from "
-        "published powers. Nothing has run on a board or a microcontroller yet.",
-        "{data}。数値はすべてpaper_figures/tablesから取得しています。実測：誤差とノートPCの時間。シミュレーション：100 MHzでのFPGAサイク"
-        "ル数、マイコンの命令数。推定：マイコンの時間(1命令1.4サイクルと仮定)と、公表された電力値による全エネルギー。実際のボードやマイ"
-        "コンではまだ動作させていません。",
+        "{data}; results come from paper_figures/tables. Measured: errors, and times on a server's core in place of a laptop's. "
+        "Simulated: cycles of the FPGA, at the 100 MHz of the published designs, and instructions of the microcontrollers. Estimated: "
+        "their times, at an assumed 1.4 cycles an instruction, and all energies, from published powers. Stored: parameters, on a "
+        "microcontroller the code too; an FPGA's configuration file is not counted. Nothing has run on a board or a microcontroller yet.",
+        "{data}。結果はpaper_figures/tablesから取得しています。実測：誤差、およびノートPCの代わりにサーバーのコアで計った時間。シミュレ"
+        "ーション：公表された設計と同じ100 MHzでのFPGAサイクル数、およびマイコンの命令数。推定：1命令1.4サイクルと仮定したマイコンの時間"
+        "と、公表された電力値による全エネルギー。保存容量：パラメータ(マイコンではコードも含む)。FPGAの構成ファイルは含みません。実際の"
+        "ボードやマイコンではまだ動作させていません。",
     ),
 }
 
@@ -146,11 +152,15 @@ def write(dataset):
 
 
 def page(tables, figure, data):
-    """The page as HTML. tables: {name: frame} as notebook 11 writes them; figure: SVG; data: what they are about."""
+    """The page as HTML. tables: {name: frame} as notebook 11 writes them; figure: SVG; data: what they are about.
+
+    What there is no number for, an FPGA without room for the model or a cloud without a price, is left out."""
     facts = _facts(tables) | {"data": (data, data)}
     text = {key: _both(*(t.format(**{k: v[i] for k, v in facts.items()}) for i, t in enumerate(pair))) for key, pair in TEXTS.items()}
     image = base64.b64encode(figure).decode()
     stages = "".join(_stage(stage, part) for stage, part in tables["11_gates"].groupby("stage", sort=False))
+    fpga = f"<p>{text['fpga']}</p>" if (tables["11_verdict"]["target"] == FPGA).any() else ""
+    money = f"<h2>{text['money']}</h2>\n<p>{text['crossing']}</p>" if facts["pays"][0] else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(TEXTS["title"][0])}</title>
@@ -160,13 +170,12 @@ def page(tables, figure, data):
 <h1>{text["title"]}</h1>
 <p class="lead">{text["lead"]}</p>
 <p>{text["error"]}</p>
-<p>{text["fpga"]}</p>
+{fpga}
 <h2>{text["where"]}</h2>
 <table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
 <h2>{text["figure"]}</h2>
 <img alt="" src="data:image/svg+xml;base64,{image}">
-<h2>{text["money"]}</h2>
-<p>{text["crossing"]}</p>
+{money}
 <h2>{text["plan"]}</h2>
 <div class="stages">{stages}</div>
 <p class="note">{text["legend"]}</p>
@@ -184,15 +193,13 @@ def _facts(tables):
     """{name: (English, Japanese)} of all that TEXTS leave open."""
     verdict, targets, money = tables["verdict"], tables["11_verdict"].set_index("target"), tables["11_money"]
     error = verdict.drop_duplicates("method").set_index("method")["mse"]
-    width = verdict.drop_duplicates(["method", "weight_bits", "activation_bits"]).set_index(["method", "weight_bits", "activation_bits"])[
-        "mse"
-    ]
-    m4, cloud = targets.loc[cost.M4.name], targets.loc[money["option"].iloc[0]]
-    fpga = targets.reindex([FPGA]).iloc[0]  # nothing but NaN where no model fits
-    best = targets["joules_a_day"].idxmin()
-    pays = tables["11_break_even"].set_index(["option", "against"])["devices"]
-    four, floats = width["QAT", 4, 4], error["float, PyTorch"]
+    widths = ["method", "weight_bits", "activation_bits"]
+    width = verdict.drop_duplicates(widths).set_index(widths)["mse"]
+    four, floats, best = width["QAT", 4, 4], error["float, PyTorch"], targets["joules_a_day"].idxmin()
+    places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, frames_verdict.SWITCHED)
+    m4, cloud, fpga, off = (targets.reindex([name]).iloc[0] for name in places)  # nothing but NaN where it is none of the targets
     facts = {
+        "minutes": f"{m4['period'] / 60:g}",
         "best_day": _joules(targets["joules_a_day"][best]),
         "m4_latency": _time(m4["latency_us"]),
         "m4_flash": _bytes(m4["size_bytes"]),
@@ -210,22 +217,25 @@ def _facts(tables):
         "fpga_latency": _time(fpga["latency_us"]),
         "fpga_times": f"{m4['latency_us'] / fpga['latency_us']:,.0f}",
         "fpga_day": _joules(fpga["joules_a_day"]),
-        "m4_devices": _devices(pays.get((cost.M4.name, cloud.name), np.inf)),
-        "fpga_devices": _devices(pays.get((FPGA, cloud.name), np.inf)),
+        "off_day": _joules(off["joules_a_day"]),
+        "off_latency": _time(off["latency_us"]),
         "years": f"{money['years'].iloc[0]:g}",
-        "minutes": f"{money['period'].iloc[0] / 60:g}",
+        "megabyte": f"{money['megabyte'].iloc[0]:,g}",
+        "visit": f"{money['visit'].iloc[0]:,g}",
+        "battery": _joules(money["battery"].iloc[0]),
     }
-    prices = [tuple(_price(row, i) for i in range(2)) for row in money.itertuples()]
     both = {name: (value, value) for name, value in facts.items()}
-    return both | {
-        "best": (best, NAMES.get(best, best)),
-        "assumptions": tuple(sep.join(p) for sep, p in zip(("; ", "；"), zip(*prices, strict=True), strict=True)),
-    }
+    prices = [{**row, "upkeep": row["upkeep"] / row["years"]} for row in money.to_dict("records")]
+    crossings = tables["11_break_even"]
+    pays = crossings[crossings["against"].str.startswith("cloud") & ~crossings["option"].str.startswith("cloud")]
+    pays = [{"option": row.option, "devices": _devices(row.devices)} for row in pays.itertuples()]
+    return both | {"best": (best, NAMES.get(best, best)), "prices": _each(PRICE, prices), "pays": _each(PAYS, pays)}
 
 
-def _price(row, language):
-    numbers = {"unit": f"{row.unit:,.0f}", "engineering": f"{row.engineering:,.0f}", "upkeep": f"{row.upkeep / row.years:,.0f}"}
-    return PRICE[language].format(name=(row.option, NAMES.get(row.option, row.option))[language], **numbers)
+def _each(pair, rows):
+    """One text a row and language, joined."""
+    translated = [row | {"option": NAMES.get(row["option"], row["option"])} for row in rows]
+    return "; ".join(pair[0].format(**row) for row in rows), "；".join(pair[1].format(**row) for row in translated)
 
 
 def _head():
@@ -260,7 +270,7 @@ def _gate(row):
     """-> English, Japanese"""
     bar, found = row.bar.replace(">=", "≥"), _devices(row.found) if row.key == "break_even" else f"{row.found:.3g}"
     for text, unit, after in ((row.gate, row.unit, "; found {}"), (GATES[row.key], UNITS.get(row.unit, row.unit), "、結果 {}")):
-        yield f"{text}: {bar} {unit}" + ("" if row.state == "open" else after.format(f"{found} {unit}"))
+        yield f"{text}: {bar} {unit}" + (after.format(f"{found} {unit}") if np.isfinite(row.found) else "")
 
 
 def _scaled(value, units):
@@ -281,7 +291,7 @@ def _bytes(size):
 
 
 def _joules(joules):
-    return _scaled(joules, ((1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
+    return _scaled(joules, ((1e3, "kJ"), (1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
 
 
 def _devices(number):

@@ -278,7 +278,7 @@ def best_mixed(experiment, uniform):
     space = mixed(experiment)
     trials = search(experiment, space, 64 if experiment.full else 12)
     same_seeds = uniform[uniform["seed"].isin(experiment.seeds)].groupby("width")
-    four_bits = trials.set_index("trial").loc[0, "error"]  # the search begins with them
+    four_bits = trials[(trials[list(space.tensors())] == 4).all(axis=1)]["error"].iloc[0]  # the search begins with them
     rows = finalists(trials, error=four_bits, largest=same_seeds["size_bytes"].mean()["W3A3"])
     table = train(experiment, space, rows)
     return Mixed(space, trials, rows, table, chosen(table, bar=same_seeds["mse_validation"].mean()["W4A4"]))

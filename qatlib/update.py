@@ -14,7 +14,7 @@ NOISE = 0.2  # standard deviations of the train rows
 
 @dataclass(frozen=True)
 class Candidate:
-    """What might become a version. error: MSE on the latest windows before the update, of which training saw nothing."""
+    """What might become a version. error: MSE on the latest windows before the update, unseen in training; NaN where there is none."""
 
     model: IntegerModel
     limits: guard.Guard
@@ -28,8 +28,9 @@ class Course:
     experiment: Experiment
 
     def _row(self, share):
-        _, begin, end = self.experiment.dataset.bounds
-        return begin + round(share * (end - begin))
+        """The first forecast of the window that comes after that share of the test windows."""
+        rows = self.experiment.windows("test").rows
+        return int(rows[int(share * len(rows))])
 
     @property
     def rows(self):
@@ -54,9 +55,9 @@ class Course:
         return int(self.windows.rows[in_a_row.argmax() + limits.day - 1]) if in_a_row.any() else None
 
     def noise(self):
-        """The noise that the rows until the update have and the older ones had not, in sensor units, found in their second differences."""
-        onset, update = self.rows["sensor becomes noisy"], self.rows["version 2"]
-        then, now = (_roughness(self.dataset.values[rows]) for rows in (slice(onset), slice(onset, update)))
+        """The noise that the rows after the change have and the older ones had not, in sensor units, found in their second differences."""
+        onset = self.rows["sensor becomes noisy"]
+        then, now = (_roughness(self.dataset, rows) for rows in (slice(onset), slice(onset, self._judged_from)))
         return float(np.sqrt(max(0.0, now**2 - then**2)))
 
     def candidates(self, limits):
@@ -78,8 +79,8 @@ class Course:
 
     @property
     def _judged_from(self):
-        """Noisy rows before this one choose the epoch, those after it the version."""
-        return (self.rows["sensor becomes noisy"] + self.rows["version 2"]) // 2
+        """Noisy rows before this one choose the epoch, those from it on the version."""
+        return self._row(1 / 4) + self.experiment.horizon
 
     def _gate(self, model):
         rows = self.windows.rows
@@ -113,6 +114,9 @@ def _noisy(dataset, rows, size, *, seed):
     return replace(dataset, values=values)
 
 
-def _roughness(values):
-    """The standard deviation that white noise would have whose second differences are as large."""
-    return np.sqrt(np.mean(np.diff(values, n=2) ** 2) / 6)
+def _roughness(dataset, rows):
+    """The standard deviation that white noise would have whose second differences, but for those across gaps, are as large."""
+    even = (np.diff(dataset.times) == dataset.step)[rows]
+    bends = np.diff(dataset.values[rows], n=2)
+    bends = bends[even[: len(bends)] & even[1 : len(bends) + 1]]
+    return np.sqrt(np.mean(bends**2) / 6) if len(bends) else 0.0

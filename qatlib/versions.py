@@ -14,6 +14,7 @@ from qatlib.guard import Guard
 from qatlib.integer_model import IntegerModel
 
 IN_USE = "in_use.json"
+CHOOSE = "remove it and choose a version with use()"
 
 
 class Versions:
@@ -32,26 +33,30 @@ class Versions:
 
     def load(self, version):
         """-> (IntegerModel, Guard)"""
-        path = self._file(version, "json")
-        limits = _json(path)
+        path, model = (self._file(version, suffix) for suffix in ("json", "safetensors"))
+        for file in (path, model):
+            if not file.is_file():
+                raise ArtifactError(f"{file} is missing: there is no version {version}; add it, or use another one")
+        limits = _json(path, "add the version again")
         names = {field.name for field in fields(Guard)}
         if not isinstance(limits, dict) or limits.keys() != names or any(type(value) is not int for value in limits.values()):
             raise ArtifactError(f"{path}: not the whole numbers {', '.join(sorted(names))} of a guard; add the version again")
-        return IntegerModel.load(self._file(version, "safetensors")), Guard(**limits)
+        return IntegerModel.load(model), Guard(**limits)
 
     @property
     def history(self):
         """The versions that were in use, oldest first; the last one is."""
         path = self.folder / IN_USE
-        found = _json(path) if path.is_file() else []
+        found = _json(path, CHOOSE) if path.is_file() else []
         if not isinstance(found, list) or any(type(version) is not int for version in found):
-            raise ArtifactError(f"{path}: no list of version numbers; remove it and choose a version with use()")
+            raise ArtifactError(f"{path}: no list of version numbers; {CHOOSE}")
         return found
 
     def use(self, version):
         """Put a version in use, if it can be read. -> (IntegerModel, Guard)"""
-        loaded = self.load(version)
-        self._remember([*self.history, version])
+        loaded, history = self.load(version), self.history
+        if history[-1:] != [version]:
+            self._remember([*history, version])
         return loaded
 
     def roll_back(self):
@@ -70,10 +75,8 @@ class Versions:
         return self.folder / f"{version:04d}.{suffix}"
 
 
-def _json(path):
+def _json(path, remedy):
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing: there is no such version") from None
     except ValueError:
-        raise ArtifactError(f"{path}: not JSON, the file is damaged; add the version again") from None
+        raise ArtifactError(f"{path}: not JSON, the file is damaged; {remedy}") from None

@@ -11,7 +11,7 @@ from qatlib import faults, guard, kernels, native, zoo
 from qatlib.guard import DRIFT, GAP, JUMP, MISSING, NOISY, RANGE, REPAIRED, STUCK, Guard
 from qatlib.mcu import export_c
 
-LIMITS = Guard(day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
+LIMITS = Guard(context=16, day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
 
 
 def window(*changes):
@@ -70,6 +70,14 @@ def test_a_single_outlier_is_mended():
 )
 def test_what_is_flagged(counts, flag):
     assert seen(counts)[1] == flag
+
+
+def test_a_guard_is_for_windows_of_one_length():
+    with pytest.raises(ValueError, match="windows of 8 samples; this guard was fitted to windows of 16"):
+        LIMITS.check(window()[:, :8])
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(ValueError, match="guard is for windows of 16 samples, the model for 336"):
+        export_c(zoo.load("jfk-weather", "patch-c336-d16-w2a2"), Path(folder), guard=LIMITS)
+    assert Guard.fit(np.array([[1, 5]], np.int16), day=1).check(np.array([[1, 5]], np.int16))[1] == 0
 
 
 def test_thresholds_let_through_what_they_were_made_from():

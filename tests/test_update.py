@@ -41,3 +41,11 @@ def test_a_gate_compares_with_what_passed_before():
         name: update.Candidate(None, None, error) for name, error in (("1", 3.0), ("2", 2.0), ("3", 2.5), ("4", np.nan), ("5", 1.0))
     }
     assert frames_real.gate(candidates)["passes"].tolist() == [True, True, False, False, True]
+
+
+def test_a_short_series_has_a_course_too(sensor_csv):
+    """Few test windows: every part of the course has some, even where none is left to judge by."""
+    course = update.Course(Experiment("quick", str(sensor_csv), "value", context=48, horizon=24))
+    starts = np.searchsorted(course.windows.rows, list(course.rows.values()))
+    assert (np.diff([0, *starts, len(course.windows.rows)]) > 0).all()
+    assert course.noise() > 0 and course._judged_from <= course.experiment.dataset.bounds[2]

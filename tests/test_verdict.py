@@ -1,6 +1,7 @@
 """The verdict: money and gates by hand, one model on every target, and the page that is filled in from the tables."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,17 @@ TABLES = ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
 
 
 def test_money_by_hand():
-    assert TERMS.a_device(CLOUD) == {"unit": 10, "upkeep": 10, "data": pytest.approx(365), "batteries": pytest.approx(730)}
-    assert TERMS.total(DEVICE, 10) == pytest.approx(21_000 + 10 * (30 + 2 + 0 + 73))
+    assert TERMS.a_device(CLOUD) == {"unit": 10, "upkeep": 10, "data": pytest.approx(365), "batteries": pytest.approx(720)}
+    assert TERMS.total(DEVICE, 10) == pytest.approx(21_000 + 10 * (30 + 2 + 0 + 63))
+    assert TERMS.a_device(Option("frugal", 0, 0, 0, 0, 1.0))["batteries"] == 0  # the first one is not used up
 
 
 def test_break_even_is_where_totals_meet():
     devices = TERMS.break_even(DEVICE, CLOUD)
-    assert devices == pytest.approx(20_000 / (1115 - 105)) and TERMS.total(DEVICE, devices) == pytest.approx(TERMS.total(CLOUD, devices))
+    assert devices == pytest.approx(20_000 / (1105 - 95)) and TERMS.total(DEVICE, devices) == pytest.approx(TERMS.total(CLOUD, devices))
     assert TERMS.break_even(CLOUD, DEVICE) == np.inf
     assert TERMS.break_even(Option("free", 0, 0, 0, 0, 0), CLOUD) == 0
+    assert TERMS.break_even(CLOUD, CLOUD) == 0 and TERMS.break_even(replace(CLOUD, engineering=2000), CLOUD) == np.inf
 
 
 @pytest.fixture(scope="module")
@@ -55,31 +58,34 @@ def test_one_model_on_every_target(monkeypatch):
     verdict, checked = frames_verdict.everywhere(experiment, table)
     assert (checked["outputs"] == checked["equal"]).all() and (checked["outputs"] > 0).all()
     placed = verdict.set_index("target")
-    assert {frames_verdict.LAPTOP, "ESP32", *frames_verdict.TARGETS.values()} == set(placed.index)
+    assert {frames_verdict.LAPTOP, "ESP32", frames_verdict.SWITCHED, *frames_verdict.TARGETS.values()} == set(placed.index)
     cycles = frames_engine.latencies([subject], [frames_verdict.CONFIGS["xc7s15"]])["cycles"].iloc[0]
-    fpga = placed.loc["XC7S15 (FPGA)"]
+    fpga, off = placed.loc["XC7S15, waits idle"], placed.loc["XC7S15, switched off between"]
+    assert (off["latency_us"], off["energy_uj"]) == pytest.approx((fpga["latency_us"] + 40_000, fpga["energy_uj"] + 11_850))
     assert (fpga["latency_us"], fpga["energy_uj"]) == pytest.approx((cycles / 100, 71e-3 * cycles / 100))
     assert placed.loc["ESP32", "latency_us"] == 176_000 and np.isnan(placed.loc["ESP32", "mse"])
     day = frames_verdict.a_day(verdict, 3600).set_index("target")["joules_a_day"]
     assert day[cost.M4.name] == pytest.approx((placed.loc[cost.M4.name, "energy_uj"] / 1e3 + cost.M4.idle.typical * 3600) * 24 / 1e3)
-    options = {o.name: o for o in frames_verdict.options(verdict, {cost.M4.name: (1, 2, 3), "cloud over Wi-Fi": (4, 5, 6)}, 3600)}
-    assert options[cost.M4.name].bytes_a_day == 400 and options[cost.M4.name].joules_a_day > day[cost.M4.name]
+    (option,) = frames_verdict.options(verdict, {cost.M4.name: (1, 2, 3), frames_verdict.LAPTOP: (4, 5, 6)}, 3600)  # a laptop cannot sleep
+    assert option.bytes_a_day == 400 and option.joules_a_day == pytest.approx(day[cost.M4.name] + 0.274)
+    with pytest.raises(ValueError, match=r"no target 'M4'; choose from .*STM32L4"):
+        frames_verdict.options(verdict, {"M4": (1, 2, 3)}, 3600)
 
 
 METHOD_COLUMNS = ["method", "weight_bits", "activation_bits", "mse", "mse_validation", "size_bytes", "seeds"]
 
 
 def test_a_gate_closes(tables):
-    detection = pd.DataFrame({"strength": [0.0, 3.0], "found": [0.2, 94.0], "bar": [3.0, 3.0]})
-    segments = pd.DataFrame({"outputs": [100, 100], "equal": [100, 99]})
-    checked = pd.DataFrame({"outputs": [10], "equal": [10]})
-    states = frames_verdict.gates(tables["verdict"], checked, detection, segments, tables["11_break_even"]).set_index("key")["state"]
-    assert states[["equal", "alarms"]].eq("passed").all() and states[["detection", "update"]].eq("failed").all()
-    assert states[["latency", "delivered"]].eq("open").all()
+    detection = pd.DataFrame({"strength": [0.0, 3.0], "found": [5.0, 94.0], "distrusted": [0.2, 90.0], "bar": [3.0, 3.0]})
+    checked = pd.DataFrame({"outputs": [10, 10], "equal": [10, 9]})
+    for crossings in (tables["11_break_even"], tables["11_break_even"].iloc[:0]):  # with and without a cloud to compare with
+        states = frames_verdict.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
+        assert states["alarms"] == "passed" and states[["detection", "equal"]].eq("failed").all()
+        assert states[["latency", "delivered", "break_even"]].eq("open").all()
 
 
 def test_the_committed_page_is_that_of_the_committed_tables(tables):
-    facts = re.search(r'lang="en">([^<]*); every number', (COMMITTED / "report.html").read_text())[1]
+    facts = re.search(r'lang="en">([^<]*); results come', (COMMITTED / "report.html").read_text())[1]
     page = report.page(tables, (COMMITTED / "11_axes.svg").read_bytes(), facts)
     assert page == (COMMITTED / "report.html").read_text()
 
@@ -94,6 +100,23 @@ def test_every_number_comes_from_the_tables(tables):
     for text in ("123 ms", "98.7 mJ", "7.65", "4,321"):
         assert page.count(text) >= 2
     assert "✓" not in re.sub(r"<p class=\"note\">.*", "", page)
+
+
+def test_what_has_no_number_is_left_out(tables):
+    """No model on the FPGA, no cloud among the prices."""
+    targets = tables["11_verdict"][~tables["11_verdict"]["target"].str.startswith("XC7S15")]
+    money = tables["11_money"][tables["11_money"]["option"] == cost.M4.name]
+    page = report.page(
+        tables | {"11_verdict": targets, "11_money": money, "11_break_even": tables["11_break_even"].iloc[:0]}, b"<svg/>", "x"
+    )
+    assert "nan" not in page and "small FPGA" not in page and "these pay" not in page
+    assert page.count("<h2>") == report.page(tables, b"<svg/>", "x").count("<h2>") - 1
+
+
+def test_prices_in_another_order_change_nothing_else(tables):
+    pages = [report.page(tables | {"11_money": money}, b"<svg/>", "x") for money in (tables["11_money"], tables["11_money"].iloc[::-1])]
+    leads = [re.search(r'class="lead">.*', page)[0] for page in pages]
+    assert leads[0] == leads[1] and pages[0] != pages[1]
 
 
 def test_strings_are_escaped(tables):

@@ -20,11 +20,15 @@ def export_c(model, folder, name=None, *, guard=None, host=False):
 
     guard: a `qatlib.guard.Guard`, which becomes a function of the library.
 
-    ValueError where a tensor does not fit bytes, or the name is none that C knows.
+    ValueError where a tensor does not fit bytes, the name is none that C knows, or the guard is of another context.
     """
     name = re.sub(r"\W", "_", model.name) if name is None else name
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores")
+    if guard and guard.context != model.context:
+        raise ValueError(
+            f"the guard is for windows of {guard.context} samples, the model for {model.context}; fit it to the model's windows"
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"

@@ -15,17 +15,18 @@ typedef struct {
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline)) /* for arguments that are constants in a call */
 #define APART __attribute__((noinline))              /* for loops that need all registers for themselves */
-#define LIKELY(x) __builtin_expect(!!(x), 1)
 #else
-#define LIKELY(x) (x)
 #define INLINE inline
 #define APART
 #endif
 
-/* One comparison for what is within the range, as most values are */
 static inline int32_t clamped(int32_t v, int32_t low, int32_t high) {
-    if (LIKELY((uint32_t)v - (uint32_t)low <= (uint32_t)(high - low))) return v;
-    return v < low ? low : high;
+#if defined(__riscv) /* without conditional moves: one branch for what is within the range, as most values are */
+    if (__builtin_expect((uint32_t)v - (uint32_t)low > (uint32_t)(high - low), 0)) return v < low ? low : high;
+    return v;
+#else
+    return v < low ? low : v > high ? high : v;
+#endif
 }
 
 /* clamp(zero + v scaled, rounded half up). SHIFTS: 0 where no scale has an n, 1 where none is negative, else 2. */
