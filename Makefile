@@ -122,7 +122,7 @@ define environment
 	rm -rf $(1)
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --disable-pip-version-check -r $(2)
-	$(1)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(1)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -C editable_mode=compat -e .
 	@touch $@
 endef
 

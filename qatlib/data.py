@@ -152,7 +152,11 @@ def load(name="auto", *, target=None, clean=False):
         raise ValueError(f"{path}: column {target!r} is constant ({train[0]:g}) in {span}; choose another TARGET")
     resolution = choose_resolution(values)
     if train.std() < 2 * resolution:
-        raise ValueError(f"{path}: 16 bits cannot tell the values of column {target!r} apart; subtract a constant from it")
+        largest = np.abs(values).argmax()
+        raise ValueError(
+            f"{path}: 16 bits cannot tell the values of column {target!r} apart beside {values[largest]:g} at {times[largest]}; "
+            "if that is a mistake, correct it, else subtract a constant from all"
+        )
     return Dataset(
         name=name if source else path.stem,
         target=target,
@@ -175,7 +179,7 @@ def _bounds(rows, source):
 
 
 def _repair(frame, target, path):
-    frame, report = clean(frame, target)
+    frame, report = clean(frame, target, path)
     for line in report or ("nothing to repair",):
         print(f"{path}: {line}")
     return frame

@@ -41,8 +41,10 @@ class Guard:
 
         day: samples of one.
 
-        ValueError where a window has fewer than two days.
+        ValueError where a window has fewer than two days, or a sample is missing.
         """
+        if not sound or day < 1 or any(c.ndim != 2 or c.dtype != np.int16 or not c.size or (c == MISSING).any() for c in sound):
+            raise ValueError("a guard needs sound windows, int16 counts (n, context) without a missing sample, and a day of at least one")
         if any(counts.shape[1] < 2 * day for counts in sound):
             raise ValueError(f"a guard compares the first day with the last: windows of {sound[0].shape[1]} samples have no two of {day}")
         counts = [np.asarray(c, dtype=np.int64) for c in sound]
@@ -61,9 +63,10 @@ class Guard:
 
     def check(self, counts):
         """int16 (n, context), MISSING where a sample is missing -> the same, mended, and flags uint8 (n,): see FLAGS."""
-        mended, flags = np.asarray(counts).astype(np.int64), np.zeros(len(counts), np.int64)
-        if mended.shape[1] != self.context:
-            raise ValueError(f"windows of {mended.shape[1]} samples; this guard was fitted to windows of {self.context}")
+        counts = np.asarray(counts)
+        if counts.ndim != 2 or counts.dtype != np.int16 or counts.shape[1] != self.context:
+            raise ValueError(f"{counts.dtype} of shape {counts.shape}; this guard looks at int16 counts (n, {self.context})")
+        mended, flags = counts.astype(np.int64), np.zeros(len(counts), np.int64)
         for i in np.flatnonzero((mended == MISSING).any(axis=1)):
             flags[i] |= _fill(mended[i])
         whole = (flags & GAP) == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.dates import ConciseDateFormatter
 
 from qatlib import paths
 
@@ -78,6 +79,7 @@ def plot_series(frame, ax=None):
         ax.plot(part["time"], part["value"].where(~part["gap"]), lw=0.5, color=colour)
         ax.plot([], [], lw=4, color=colour, label=f"{split}: {len(part):,} rows")
     ax.set(xlabel="time", ylabel="value (sensor units)")
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 

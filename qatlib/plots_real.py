@@ -40,7 +40,8 @@ def plot_life(frame, segments, noticed=None, ax=None):
     """The error of a device through an update. frame, segments: `frames_real.life`; noticed: the time at which the guard did."""
     ax = ax or plt.subplots(figsize=(9.5, 3.8))[1]
     for (series, part), (colour, style) in zip(frame.groupby("series", sort=False), (("0.5", "--"), (PALETTE[0], "-")), strict=True):
-        ax.plot(part["time"], part["mse"], style, color=colour, lw=1.8, label=series)
+        apart = part["time"].diff() > 20 * part["time"].diff().median()  # no line across a gap
+        ax.plot(part["time"], part["mse"].where(~apart), style, color=colour, lw=1.8, label=series)
     for row in segments.itertuples():
         ax.axvline(row[2], color="0.75", lw=1, zorder=0)
         ax.annotate(row.event, (row[2], 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9)

@@ -128,7 +128,7 @@ def plot_money(options, terms, crossings, ax=None):
     for row in crossings[np.isfinite(crossings["devices"]) & (crossings["devices"] > 0)].itertuples():
         total = terms.total(next(o for o in options if o.name == row.option), row.devices)
         ax.plot(row.devices, total, "o", color="black", ms=6)
-        ax.annotate(f"{row.devices:,.0f}", (row.devices, total), (6, -12), textcoords="offset points", fontsize=10)
+        ax.annotate(f"{np.ceil(row.devices):,.0f}", (row.devices, total), (6, -12), textcoords="offset points", fontsize=10)
     ax.set(xscale="log", yscale="log", xlabel="devices", ylabel=f"money over {terms.years:g} years")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

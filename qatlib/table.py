@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 MIN_ROWS = 10
+FAR, FAR_IN_NINES = 100, 3  # times the span from the 5th to the 95th percentile
+NINES = re.compile(r"9{2,}(\.9+)?")
 TIME_NAMES = ("date", "time", "timestamp", "datetime")
 EXAMPLE = "2016-07-01 14:00:00"
 WAY_OUT = "correct the file, or repair it with CLEAN=1 (clean=True)"
@@ -115,17 +117,18 @@ def check(frame, target=None, path="table"):
     return times, values, target, _sampling_period(times, time, path)
 
 
-def clean(frame, target=None):
+def clean(frame, target=None, path="table"):
     """Repair a frame from `read` -> (frame, report): the report has a sentence for each kind of change, none where nothing was wrong.
 
-    Rows without a time or a number are dropped, which leaves a gap; the rest is sorted by time; of equal times the first is kept.
+    Rows without a time or a number, or with a placeholder for one, are dropped, which leaves a gap; the rest is sorted by time; of equal
+    times the first is kept.
     """
-    time, target = choose_columns(frame, target)
-    times, _, unusable = _judge(frame, time, target)
+    time, target = choose_columns(frame, target, path)
+    times, _, unusable = _judge(frame, time, target, path)
     report = [f"dropped {_lines(frame, mask)}: {what}" for what, mask in unusable if mask.any()]
     keep = ~np.logical_or.reduce([mask for _, mask in unusable])
     if not keep.any():
-        raise ValueError(f"no row can be used: {'; '.join(report)}")
+        raise ValueError(f"{path}: no row can be used: {'; '.join(report)}")
     frame, times = frame[keep], times[keep]
     late = _after(times[1:] < np.maximum.accumulate(times)[:-1])
     if late.any():
@@ -155,8 +158,19 @@ def _judge(frame, time, target, path="table"):
         ("another number of cells than the header has", ragged),
         (f"no time such as {EXAMPLE} in column {time!r}", untimed),
         (f"no finite number in column {target!r}", unnumbered),
+        (f"so far from all others that it must be a placeholder or a mistake in column {target!r}", _far(values) & ~untimed),
     )
     return times, values, unusable
+
+
+def _far(values):
+    """What no sensor read: far outside the span of nearly all values, and all the more if it is written in nines, as -999 is."""
+    finite = values[np.isfinite(values)]
+    low, middle, high = np.percentile(finite, (5, 50, 95)) if len(finite) else (0, 0, 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        spans = np.abs(values - middle) / (high - low) if high > low else np.zeros(len(values))
+        nines = np.array([bool(NINES.fullmatch(f"{abs(v):.15g}")) for v in values])
+        return np.isfinite(values) & ((spans > FAR) | (nines & (spans > FAR_IN_NINES)))
 
 
 def _times(cells):

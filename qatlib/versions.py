@@ -26,7 +26,7 @@ class Versions:
 
     def add(self, model, guard):
         """Keep an IntegerModel and its Guard; what is in use stays in use. -> the new version's number"""
-        version = max([int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")], default=0) + 1
+        version = max([int(path.stem) for path in self.folder.glob("*.safetensors") if path.stem.isdecimal()], default=0) + 1
         artifact.write(self._file(version, "json"), json.dumps(asdict(guard)).encode())
         artifact.write(self._file(version, "safetensors"), model.to_bytes())
         return version
@@ -51,6 +51,12 @@ class Versions:
         if not isinstance(found, list) or any(type(version) is not int for version in found):
             raise ArtifactError(f"{path}: no list of version numbers; {CHOOSE}")
         return found
+
+    def current(self):
+        """The version in use, as a device wants it after its start. -> (IntegerModel, Guard); ValueError where there is none."""
+        if not self.history:
+            raise ValueError(f"{self.folder}: no version is in use; choose one with use()")
+        return self.load(self.history[-1])
 
     def use(self, version):
         """Put a version in use, if it can be read. -> (IntegerModel, Guard)"""

@@ -73,8 +73,12 @@ def test_what_is_flagged(counts, flag):
 
 
 def test_a_guard_is_for_windows_of_one_length():
-    with pytest.raises(ValueError, match="windows of 8 samples; this guard was fitted to windows of 16"):
-        LIMITS.check(window()[:, :8])
+    for wrong in (window()[:, :8], window()[0], window() / 10):
+        with pytest.raises(ValueError, match=r"this guard looks at int16 counts \(n, 16\)"):
+            LIMITS.check(wrong)
+    for unsound in ((), (window((3, MISSING)),), (window() / 10,)):
+        with pytest.raises(ValueError, match="a guard needs sound windows"):
+            Guard.fit(*unsound, day=4)
     with tempfile.TemporaryDirectory() as folder, pytest.raises(ValueError, match="guard is for windows of 16 samples, the model for 336"):
         export_c(zoo.load("jfk-weather", "patch-c336-d16-w2a2"), Path(folder), guard=LIMITS)
     assert Guard.fit(np.array([[1, 5]], np.int16), day=1).check(np.array([[1, 5]], np.int16))[1] == 0

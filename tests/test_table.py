@@ -165,6 +165,27 @@ def test_clean_leaves_a_good_file_alone(tmp_path):
     assert report == () and repaired.equals(frame)
 
 
+@pytest.mark.parametrize("placeholder", ["-999", "-9999.0", "9999.99", "1e9", "-2000"])
+def test_a_placeholder_is_a_fault(tmp_path, placeholder):
+    text = spoiled(f"2020-01-01 12:00:00,{placeholder}")
+    if placeholder == "-2000":  # far, but not beyond doubt
+        assert check(tmp_path, text)[1][12] == -2000
+        return
+    with pytest.raises(ValueError, match=r"line 14, .*placeholder or a mistake in column 'value'.*CLEAN=1"):
+        check(tmp_path, text)
+    frame, report = table.clean(table.read(write(tmp_path, text)), "value")
+    assert len(frame) == 47 and report[0].startswith("dropped 1 row (line 14): so far from all others")
+
+
+def test_rare_large_values_are_none(tmp_path):
+    """Rain: mostly nothing, seldom much; and 99 among values up to a hundred."""
+    rain = np.where(np.arange(48) % 8 == 0, np.arange(48.0), 0.0)
+    rain[20] = 400
+    lines = ["date,value", *(f"{time},{value}" for time, value in zip(HOURS, rain, strict=True))]
+    assert check(tmp_path, "\n".join(lines))[1].max() == 400
+    assert check(tmp_path, spoiled("2020-01-01 12:00:00,99"))[1][12] == 99
+
+
 def test_clean_with_nothing_left(tmp_path):
     frame = table.read(write(tmp_path, "date,value\n2020-01-01\n2020-01-02\n"))
     with pytest.raises(ValueError, match="no row can be used: dropped 2 rows"):

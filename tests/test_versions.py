@@ -26,6 +26,8 @@ def forecast(loaded):
 
 def test_use_and_roll_back(versions):
     assert versions.history == []
+    with pytest.raises(ValueError, match="no version is in use"):
+        versions.current()
     first, second = versions.use(1), versions.use(2)
     versions.use(2)  # again
     assert versions.history == [1, 2] and first[1] == GUARDS[0] and second[1] == GUARDS[1]
@@ -33,6 +35,7 @@ def test_use_and_roll_back(versions):
     again = versions.roll_back()
     np.testing.assert_array_equal(forecast(again), forecast(first))
     assert Versions(versions.folder).history == [1]  # as a device finds it after its next start
+    np.testing.assert_array_equal(forecast(Versions(versions.folder).current()), forecast(first))
     with pytest.raises(ValueError, match="no version was in use before"):
         versions.roll_back()
     assert versions.history == [1]

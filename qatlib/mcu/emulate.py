@@ -76,6 +76,8 @@ class Firmware:
     """A model compiled and linked for a target."""
 
     def __init__(self, model, target):
+        if isinstance(target, str) and target not in TARGETS:
+            raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
         self.model, self.target = model, TARGETS[target] if isinstance(target, str) else target
         with tempfile.TemporaryDirectory() as folder:
             source, header = export_c(model, folder, "model")
@@ -100,7 +102,8 @@ class Firmware:
         return sum(len(content) for address, content in self.sections.values() if address < RAM)
 
     def run(self, counts):
-        """int16 (windows, context) -> Outcome. EmulationError where a forecast does not end."""
+        """int16 (windows, context) -> Outcome. ValueError for other windows, EmulationError where a forecast does not end."""
+        counts = self.model._checked(counts)
         machine = _MACHINES[self.target.name](self)
         forecasts, instructions, deepest = [], [], 0
         for window in counts:

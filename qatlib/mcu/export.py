@@ -22,8 +22,8 @@ def export_c(model, folder, name=None, *, guard=None, host=False):
 
     ValueError where a tensor does not fit bytes, the name is none that C knows, or the guard is of another context.
     """
-    name = re.sub(r"\W", "_", model.name) if name is None else name
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+    name = re.sub(r"\W", "_", model.name, flags=re.ASCII) if name is None else name
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores")
     if guard and guard.context != model.context:
         raise ValueError(
