@@ -174,13 +174,13 @@ class Experiment:
             named[f"{model.name}-mixed"] = self._mixed_run(model)
         return named
 
-    def playlist(self, most=512):
+    def playlist(self, most=None):
         """What the overlay's notebook plays: the default model at the engine's widths, and the last test windows that no gap parts."""
         named = {n: r for n, r in self.engine_runs().items() if r.model == self.default_model and not r.exceptions}
         self.table(named.values(), "models")
         trained = playlist.by_width({name: runs.integer_model(run, self.dataset) for name, run in named.items()})
         title = ", ".join(filter(None, (self.dataset.name, self.dataset.target, self.dataset.note)))
-        return playlist.Playlist(title, trained, *self.last_counts(most))
+        return playlist.Playlist(title, trained, *self.last_counts(most or (512 if self.full else 256)))
 
     def last_counts(self, most):
         """The last test windows, each a sample after the one before: int16 counts (n, context), and what followed, (n, horizon)."""

@@ -276,7 +276,7 @@ def best_mixed(experiment, uniform):
 
     uniform: run table of `low_bits.uniform`. -> Mixed"""
     space = mixed(experiment)
-    trials = search(experiment, space, 64 if experiment.full else 12)
+    trials = search(experiment, space, 64 if experiment.full else 8)
     same_seeds = uniform[uniform["seed"].isin(experiment.seeds)].groupby("width")
     four_bits = trials[(trials[list(space.tensors())] == 4).all(axis=1)]["error"].iloc[0]  # the search begins with them
     rows = finalists(trials, error=four_bits, largest=same_seeds["size_bytes"].mean()["W3A3"])
