@@ -107,7 +107,7 @@ def test_what_has_no_number_is_left_out(tables):
     targets = tables["11_verdict"][~tables["11_verdict"]["target"].str.startswith("XC7S15")]
     money = tables["11_money"][tables["11_money"]["option"] == cost.M4.name]
     page = report.page(
-        tables | {"11_verdict": targets, "11_money": money, "11_break_even": tables["11_break_even"].iloc[:0]}, b"<svg/>", "x"
+        tables | {"11_verdict": targets, "11_money": money, "11_break_even": tables["11_break_even"].iloc[:0]}, b"<svg/>", ("x", "x")
     )
     assert "nan" not in page and "small FPGA" not in page and "these pay" not in page
     assert page.count("<h2>") == report.page(tables, b"<svg/>", ("x", "x")).count("<h2>") - 1
