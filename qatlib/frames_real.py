@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from qatlib import baselines, data, faults, guard, runs, train
+from qatlib import baselines, data, faults, guard, kernels, runs, train
 
 WIDTHS = ((8, 8), (4, 4), (2, 4), (2, 2))
 STRENGTHS = {
@@ -135,7 +135,7 @@ def other_station(experiment, named):
         return empty
     windows = other.windows("test", experiment.context, experiment.horizon)
     values = windows.counts * other.resolution
-    counts = faults.as_counts(np.floor(values / here.resolution + 0.5))
+    counts = faults.as_counts(kernels.round_half_up(values / here.resolution))
     truth = here.standardise(windows.truth * other.std + other.mean)
     rows = [("etth2", method, baselines.mse(forecast(counts), truth)) for method, forecast in named.items()]
     return _against_float(pd.DataFrame(rows, columns=["station", "method", "mse"]))

@@ -9,11 +9,8 @@ import torch
 
 from qatlib import cost, frames_engine, frames_mcu, low_bits, paths, published, runs, search, train
 from qatlib.engine import CONFIGS
-from qatlib.experiment import RECIPES
 from qatlib.mcu import emulate
 from qatlib.mcu.export import Program
-from qatlib.quantize import QuantConfig
-from qatlib.runs import Run
 from qatlib.summary import final_error
 
 COLUMNS = (
@@ -30,20 +27,18 @@ EMULATED_WINDOWS, ROUNDS = 3, 200
 def methods(experiment):
     """The default model by every method, from notebooks 04 and 08. -> frame: method, weight_bits, activation_bits, mse (test, mean over the
     seeds), mse_validation, size_bytes, seeds, run (of the first seed)"""
-    model, recipe = experiment.default_model, RECIPES["patch"][0]
-
-    def ptq(bits):
-        return [Run(model, "ptq-mse", seed, recipe, QuantConfig(bits, bits, scheme="asymmetric")) for seed in experiment.seeds]
-
-    eight = [r for r in experiment.qat() if (r.model, r.method) == (model, "qat-asymmetric") and _bits(r) == (8, 8)]
     uniform = low_bits.uniform(experiment)
     mixed = search.best_mixed(experiment, uniform)
-    found = [
-        ("PTQ", 8, 8, experiment.table(ptq(8)), ptq(8)[0]),
-        ("PTQ", 4, 4, experiment.table(ptq(4)), ptq(4)[0]),
-        ("PTQ", 2, 2, experiment.table(ptq(2)), ptq(2)[0]),
-        ("QAT", 8, 8, experiment.table(eight), eight[0]),
-    ]
+    found = []
+    for method, grid, kind, bits in (
+        ("PTQ", experiment.ptq(), "ptq-mse", 8),
+        ("PTQ", experiment.ptq(), "ptq-mse", 4),
+        ("PTQ", experiment.ptq(), "ptq-mse", 2),
+        ("QAT", experiment.qat(), "qat-asymmetric", 8),
+    ):
+        chosen = [r for r in grid if (r.model, r.method, *_bits(r)) == (experiment.default_model, kind, bits, bits)]
+        chosen = [r for r in chosen if r.quantization.granularity == "channel"]
+        found.append((method, bits, bits, experiment.table(chosen), chosen[0]))
     for width, config in low_bits.WIDTHS.items():
         if width in ("W4A4", "W3A3", "W2A4", "W2A2"):
             run = low_bits.run(experiment, config, experiment.seeds[0])
@@ -151,14 +146,8 @@ def _floats(experiment):
     rows = [{**about, **size, **_on_laptop(microseconds), "method": "float, PyTorch"}]
     if (experiment.context, experiment.horizon) == (336, 24):  # the shape that was timed there
         other = pd.read_csv(paths.FORECASTERS).set_index("forecast by")["microseconds"]
-        rows.append(
-            {
-                **about,
-                **size,
-                **_on_laptop(other.filter(regex="onnxruntime.*float").iloc[0]),
-                "method": "float, onnxruntime",
-            }
-        )
+        timed = _on_laptop(other.filter(regex="onnxruntime.*float").iloc[0])
+        rows.append({**about, **size, **timed, "method": "float, onnxruntime"})
     for radio in cost.RADIOS:
         sent = {"latency_us": 1e6 * radio.seconds.typical, "latency_evidence": "estimated"}
         sent |= {"energy_uj": 1e3 * radio.message.typical, "energy_evidence": "estimated"}

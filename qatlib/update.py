@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qatlib import data, guard, ptq, qat, runs, train
+from qatlib import data, faults, guard, kernels, ptq, qat, runs, train
 from qatlib.experiment import Experiment
 from qatlib.integer_model import IntegerModel
 
@@ -109,8 +109,7 @@ def _noisy(dataset, rows, size, *, seed):
     """The data set with noise of that standard deviation (sensor units) on some rows, in whole counts that a sensor can give."""
     values = dataset.values.copy()
     values[rows] += np.random.default_rng(seed).normal(0, size, len(values[rows]))
-    counts = np.clip(np.floor(values[rows] / dataset.resolution + 0.5), guard.MISSING + 1, np.iinfo(np.int16).max)
-    values[rows] = counts * dataset.resolution
+    values[rows] = faults.as_counts(kernels.round_half_up(values[rows] / dataset.resolution)) * dataset.resolution
     return replace(dataset, values=values)
 
 
