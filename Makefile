@@ -17,6 +17,7 @@ export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAG
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
+make attack    mutated files, random models, threads, kills and power cuts at length: tests/attack/results.csv (about an hour)
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
@@ -52,7 +53,7 @@ $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lab bench bench-peers verify synth board overlay test-board clean FORCE
+.PHONY: help figures test attack lab bench bench-peers verify synth board overlay test-board clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -83,6 +84,9 @@ $(filter build/notebooks/11%,$(EXECUTED)): $(filter build/notebooks/03% build/no
 
 test: | $(VENV)
 	.venv/bin/python -m pytest
+
+attack: | $(VENV)
+	.venv/bin/python -m tests.attack
 
 lab: | $(VENV)
 	.venv/bin/python -m jupyterlab notebooks/00_start_here.ipynb

@@ -49,6 +49,11 @@ def compiler(suffix=".cpp"):
     raise BuildError(f"no compiler of {suffix} files on {platform.node()}: install {' or '.join(names)}, or pip install ziglang")
 
 
+def described(suffix=".cpp"):
+    """What that compiler calls itself: the first line of its --version."""
+    return run([*compiler(suffix), "--version"]).splitlines()[0]
+
+
 def library(source, *options):
     """The shared library of one C or C++ file for this machine's processor, built where it is not yet there."""
     command = [*compiler(source.suffix), *options, "-shared", "-fPIC"]
