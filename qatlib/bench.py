@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from qatlib import data, fused, models, paths, ptq, summary, train, zoo
+from qatlib import data, fused, mcu, models, paths, ptq, summary, train, zoo
 from qatlib.engine import CONFIGS, compile, simulate
 from qatlib.engine.rtl import build
 from qatlib.engine.synthesis import DEVICES
@@ -119,16 +119,16 @@ def step_seconds(*, rounds=60, batch=256):
 
 
 def forecast_seconds(windows, *, rounds=100):
-    """Median seconds of so many forecasts in integers, 8-bit default model: by the C backend, by NumPy."""
+    """Median seconds of so many forecasts in integers, 8-bit default model: by compiled C, by NumPy."""
     model = zoo.load("jfk-weather", "patch-c336-d16-w8a8")
     counts = np.resize(zoo.windows("jfk-weather")[0], (windows, model.context))
-    times = {"c": [], "numpy": []}
+    ways = (mcu.compiled(model), []), (model, [])
     for _ in range(rounds):
-        for backend, seconds in times.items():
+        for way, seconds in ways:
             began = time.perf_counter()
-            model.forward(counts, backend=backend)
+            way.forward(counts)
             seconds.append(time.perf_counter() - began)
-    return [statistics.median(seconds[10:]) for seconds in times.values()]
+    return [statistics.median(seconds[10:]) for _, seconds in ways]
 
 
 def _timed(*command):

@@ -29,6 +29,7 @@ from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 
 from qatlib import data, fused, models, paths, ptq, qat, runs, train
 from qatlib.experiment import RECIPES
+from qatlib.mcu import compiled
 from qatlib.quantize import QuantConfig
 
 BITS = 4
@@ -182,10 +183,11 @@ def onnx_sessions(model, inputs):
 
 
 def single_forecasts(model, integers, data, calibration, *, rounds=5000):
-    """Microseconds of one window from Python, in turns: this project's C backend, onnxruntime on the float model and on its int8 one."""
+    """Microseconds of one window from Python, in turns: this project's C, onnxruntime on the float model and on its int8 one."""
     window = data.inputs[:1].numpy()
     counts = window.astype(np.int16)
-    takers = {"qatlib, C, 4 bit": lambda: integers.forward(counts, backend="c")}
+    fast = compiled(integers)
+    takers = {"qatlib, C, 4 bit": lambda: fast.forward(counts)}
     for name, session in onnx_sessions(model, calibration).items():
         takers[f"onnxruntime {version('onnxruntime')}, {name}"] = lambda s=session: s.run(None, {"counts": window})
     times = {name: [] for name in takers}

@@ -9,8 +9,7 @@ import pandas as pd
 
 from qatlib import cost, published
 from qatlib.frames_engine import spread
-from qatlib.mcu import emulate
-from qatlib.mcu.host import HostModel
+from qatlib.mcu import compiled, emulate
 
 BARS = {"rv32imc": 6, "cortex-m4": 3}  # instructions a multiply-accumulate, at most
 
@@ -20,9 +19,9 @@ def on_host(subjects):
     rows = []
     for s in subjects:
         counts = np.ascontiguousarray(s.counts)
-        expected = s.model.forward(counts, backend="numpy")
+        expected = s.model.forward(counts)
         for way, packed in (("packed, as on a microcontroller", True), ("vector units", False)):
-            equal = HostModel(s.model, packed=packed).forward(counts) == expected
+            equal = compiled(s.model, packed=packed).forward(counts) == expected
             rows.append((s.model.name, s.width, way, equal.size, int(equal.sum())))
     return pd.DataFrame(rows, columns=["model", "width", "way", "outputs", "equal"])
 
@@ -44,7 +43,7 @@ def _emulated(job):
         "width": s.width,
         "target": target,
         "outputs": outcome.forecasts.size,
-        "equal": int((outcome.forecasts == s.model.forward(counts, backend="numpy")).sum()),
+        "equal": int((outcome.forecasts == s.model.forward(counts)).sum()),
         "macs": macs,
         "instructions": instructions,
         "per_mac": instructions / macs,

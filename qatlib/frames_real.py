@@ -211,7 +211,7 @@ def life(course, candidates, versions, engine):
         model, limits = change()
         engine.load(model)
         forecasts = engine.run(windows.counts[part])
-        equal = (forecasts == model.forward(windows.counts[part], backend="numpy")).sum()
+        equal = (forecasts == model.forward(windows.counts[part])).sum()
         errors.append(course.errors(forecasts, part))
         distrusted = (limits.check(windows.counts[part])[1] & guard.DISTRUST) != 0
         about = (versions.history[-1], len(forecasts), errors[-1].mean(), first[part].mean(), 100 * distrusted.mean())

@@ -1,15 +1,14 @@
 """The exported model: a list of integer operations and their arrays. Load, save, check, describe, run; numpy alone."""
 
+import math
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 
 import numpy as np
 
-from qatlib import artifact, kernels, native, program_check
+from qatlib import artifact, kernels, program_check
 
-BACKENDS = ("auto", "numpy", "c")
-PAYS = 20_000  # windows, from which on compiling takes less time than NumPy
 CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
+IN_FLIGHT = 1 << 22  # codes of a chunk: fewer windows of large models
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ def pack(codes, bits):
 
 def unpack(packed, bits, shape):
     """The inverse of `pack`: int32 of the given shape."""
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     planes = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
-    unsigned = planes.astype(np.int32) @ (1 << np.arange(bits, dtype=np.int32))
-    return (unsigned - ((unsigned >> (bits - 1)) << bits)).reshape(shape)
+    codes = np.packbits(planes, axis=1, bitorder="little").view(np.int8)  # one in a byte, its sign not yet carried up
+    return (codes << (8 - bits) >> (8 - bits)).astype(np.int32).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -81,15 +80,9 @@ class IntegerModel:
         """Read a file written by `save`. Raises artifact.ArtifactError for a damaged, foreign or newer file."""
         document, arrays = artifact.read(path)
         try:
-            document["operations"] = tuple(
-                Operation(o["kind"], o["path"], tuple(o["inputs"]), o["output"], o["attributes"]) for o in document["operations"]
-            )
-            document["tensors"] = {
-                name: Tensor(tuple(t["shape"]), t["low"], t["high"], t["zero_point"]) for name, t in document["tensors"].items()
-            }
-            return cls(arrays=arrays, **document)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise artifact.ArtifactError(f"{path}: no valid program: {error}") from error
+            return cls(arrays=arrays, **_described(document))
+        except program_check.ProgramError as error:
+            raise artifact.ArtifactError(f"{path}: no valid program: {str(error)[:300]}") from None
 
     def to_bytes(self):
         """The content of the file that `save` writes."""
@@ -107,25 +100,18 @@ class IntegerModel:
         """All that is stored on the device: packed weights and positions, biases, multipliers, tables."""
         return sum(a.nbytes for a in self.arrays.values())
 
-    def forward(self, counts, backend="auto"):
-        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon).
-
-        backend: "numpy", the definition; "c", the exported C, compiled for this computer once for every model (native.BuildError where
-        there is no compiler); "auto", C where that was done or pays, else NumPy. Their results are equal.
-        """
-        if backend not in BACKENDS:
-            raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-        counts = self._checked(counts)
-        if backend == "c" or (backend == "auto" and self._is_compiled(len(counts))):
-            return self._host.forward(counts)
+    def forward(self, counts):
+        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon). `mcu.compiled` makes the same function in C."""
+        counts = self.checked(counts)
         m, n = (int(self.arrays[f"output.{name}"][0]) for name in ("m", "n"))
         zero_point = self.tensors[self.operations[-1].inputs[0]].zero_point
         return kernels.output_counts(self.output_codes(counts), m, n, zero_point, self._anchor(counts))
 
     def output_codes(self, counts):
         """Codes of the output tensor, before the anchor is added back: int32 (windows, horizon)."""
-        counts = self._checked(counts)
-        parts = [self._run(counts[i : i + CHUNK]) for i in range(0, len(counts), CHUNK)]
+        counts = self.checked(counts)
+        chunk = min(CHUNK, max(1, IN_FLIGHT // max(math.prod(t.shape) for t in self.tensors.values())))
+        parts = [self._run(counts[i : i + chunk]) for i in range(0, len(counts), chunk)]
         return np.concatenate(parts) if parts else np.empty((0, self.horizon), np.int32)
 
     def predict(self, values):
@@ -152,25 +138,8 @@ class IntegerModel:
             lines.append(f"  {operation.kind:13}{operation.path:36}{shape:24}{stored:6} B{width}")
         return "\n".join(lines)
 
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_host"}  # a library stays in its process
-
-    @cached_property
-    def _host(self):
-        from qatlib.mcu.host import HostModel  # most models are never compiled
-
-        return HostModel(self)
-
-    def _is_compiled(self, windows):
-        """Whether C is there, or is now, since it pays for so many windows."""
-        if "_host" in self.__dict__ or windows < PAYS:
-            return "_host" in self.__dict__
-        try:
-            return self._host is not None
-        except native.BuildError:
-            return False
-
-    def _checked(self, counts):
+    def checked(self, counts):
+        """The counts as an array, if they are int16 (windows, context). TypeError, ValueError"""
         counts = np.asarray(counts)
         if counts.dtype != np.int16:
             raise TypeError(f"counts are {counts.dtype}, not int16; `predict` takes values in sensor units")
@@ -182,10 +151,14 @@ class IntegerModel:
         return counts[:, -1:].astype(np.int64) if self.anchor is None else self.anchor
 
     def _run(self, counts):
+        last_use = {name: i for i, operation in enumerate(self.operations) for name in operation.inputs}
         tensors = {}
-        for operation in self.operations[:-1]:
+        for i, operation in enumerate(self.operations[:-1]):
             inputs = [tensors[name] for name in operation.inputs] or [counts.astype(np.int64) - self._anchor(counts)]
             tensors[operation.output] = getattr(self, "_" + operation.kind)(operation, *inputs)
+            for name in set(operation.inputs):
+                if last_use[name] == i:
+                    del tensors[name]
         return tensors[self.operations[-1].inputs[0]].reshape(len(counts), self.horizon)
 
     def _array(self, operation, name):
@@ -240,3 +213,35 @@ class IntegerModel:
 
     def _last_tokens(self, operation, x):
         return x[:, -self.tensors[operation.output].shape[0] :]
+
+
+def _described(document):
+    """A file's document as arguments of IntegerModel; what the names and numbers are worth is for `program_check`."""
+    facts = _fields(document, "the model", {"name", "context", "horizon", "resolution", "anchor", "operations", "tensors"})
+    operations, tensors = facts["operations"], facts["tensors"]
+    listed = isinstance(operations, list) and isinstance(tensors, dict)
+    program_check.require(listed, "operations must be a list, tensors an object with their names")
+    return facts | {
+        "operations": tuple(_operation(o, f"operation {i}") for i, o in enumerate(operations)),
+        "tensors": {name: _tensor(t, f"tensor {name!r}") for name, t in tensors.items()},
+    }
+
+
+def _operation(entry, what):
+    facts = _fields(entry, what, {"kind", "path", "inputs", "output", "attributes"})
+    named = all(isinstance(facts[name], str) for name in ("kind", "path", "output"))
+    read = isinstance(facts["inputs"], list) and all(isinstance(name, str) for name in facts["inputs"])
+    program_check.require(named and read, f"{what}: kind, path, output and inputs must be names")
+    return Operation(**facts | {"inputs": tuple(facts["inputs"])})
+
+
+def _tensor(entry, what):
+    facts = _fields(entry, what, {"shape", "low", "high", "zero_point"})
+    program_check.require(isinstance(facts["shape"], list), f"{what}: its shape must be a list of numbers")
+    return Tensor(**facts | {"shape": tuple(facts["shape"])})
+
+
+def _fields(entry, what, names):
+    given = entry.keys() if isinstance(entry, dict) else set()
+    program_check.require(given == names, f"{what} must have {', '.join(sorted(names))}; wrong: {', '.join(sorted(given ^ names))}")
+    return entry

@@ -161,7 +161,7 @@ class Engine(DefaultIP):
 
     def stream(self, counts, batch=BATCH):
         """The same batch by batch, as they come: yields int16 (at most batch, horizon). Another model may be loaded in between."""
-        counts = self._loaded()._checked(counts)
+        counts = self._loaded().checked(counts)
         if batch < 1:
             raise ValueError(f"batch is {batch}; it must be at least 1 window")
         self.last_run = Times(Clocks.fclk0_mhz, self.simulated)
@@ -169,7 +169,7 @@ class Engine(DefaultIP):
 
     async def run_async(self, counts, batch=BATCH):
         """`run`, waiting for the interrupt instead of asking for the status, so that the notebook stays usable meanwhile."""
-        counts, forecasts = self._loaded()._checked(counts), [np.empty((0, self._loaded().horizon), np.int16)]
+        counts, forecasts = self._loaded().checked(counts), [np.empty((0, self._loaded().horizon), np.int16)]
         self.last_run = Times(Clocks.fclk0_mhz, self.simulated)
         for i in range(0, len(counts), batch):
             with self._timed():
@@ -182,7 +182,7 @@ class Engine(DefaultIP):
 
     def _run_batch(self, counts):
         with self._timed():
-            inputs, outputs = self._fill(self._loaded()._checked(counts))
+            inputs, outputs = self._fill(self._loaded().checked(counts))
             with self._on_device():
                 self.start(inputs, outputs, len(counts))
                 try:

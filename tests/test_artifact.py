@@ -1,6 +1,7 @@
 """Model files: the round trip, the format, and every way a file can be wrong."""
 
 import json
+import os
 import tracemalloc
 from contextlib import contextmanager
 
@@ -201,7 +202,7 @@ def test_a_foreign_safetensors_file(tmp_path):
 def test_a_newer_version(saved, damaged):
     header, data = parts(saved[1])
     header["__metadata__"]["version"] = str(artifact.VERSION + 1)
-    with pytest.raises(ArtifactError, match=r"version 2, this qatlib reads version 1; update qatlib"):
+    with pytest.raises(ArtifactError, match=r"version '2', this qatlib reads version 1; update qatlib"):
         IntegerModel.load(damaged(joined(header, data)))
 
 
@@ -279,6 +280,76 @@ def test_a_file_too_large_to_be_a_model(tmp_path):
         IntegerModel.load(tmp_path / "large")
 
 
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([(0, 8), (0, 8)], "begins at byte 0, the one before it ends at 8"),  # shared
+        ([(0, 8), (4, 12)], "begins at byte 4"),  # overlapping
+        ([(0, 8), (12, 20)], "begins at byte 12"),  # bytes of nobody
+        ([(4, 12), (12, 20)], "begins at byte 4, the one before it ends at 0"),
+    ],
+)
+def test_arrays_that_do_not_lie_end_to_end(damaged, places, message):
+    table = {f"a{i}": {"dtype": "U8", "shape": [8], "data_offsets": list(place)} for i, place in enumerate(places)}
+    header = {"__metadata__": {"format": "qatlib", "version": str(artifact.VERSION)}, **table}
+    with pytest.raises(ArtifactError, match=message):
+        artifact.read(damaged(joined(header, bytes(max(stop for _, stop in places)))))
+
+
+def test_many_arrays_of_the_same_bytes_take_no_memory(damaged):
+    """20,000 names for one megabyte would be 20 gigabytes."""
+    entry = {"dtype": "U8", "shape": [1 << 20], "data_offsets": [0, 1 << 20]}
+    header = {"__metadata__": {"format": "qatlib", "version": str(artifact.VERSION)}, **{f"a{i}": entry for i in range(9000)}}
+    path = damaged(joined(header, bytes(1 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArtifactError, match="begins at byte 0"):
+            artifact.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", "/dev/null"):
+        with pytest.raises(ArtifactError, match="no regular file"):
+            IntegerModel.load(path)
+    with pytest.raises(IsADirectoryError):
+        IntegerModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": ' * 50_000, '{"name": 1, "name": 2}', '{"name": NaN}', "-Infinity", "9" * 5000, "", "{'a': 1}"]
+)
+def test_documents_that_are_no_plain_json(damaged, text):
+    metadata = {"format": "qatlib", "version": str(artifact.VERSION), "model": text}
+    metadata["sha256"] = artifact._checksum(text, {}, b"")
+    with pytest.raises(ArtifactError, match="its model document is not JSON"):
+        IntegerModel.load(damaged(joined({"__metadata__": metadata})))
+
+
+@pytest.mark.parametrize("document", [None, 3, [1], {"a": 1}])
+def test_documents_that_are_no_text(damaged, document):
+    metadata = {"format": "qatlib", "version": str(artifact.VERSION), "model": document}
+    metadata["sha256"] = artifact._checksum(document, {}, b"")
+    with pytest.raises(ArtifactError, match="checksum does not match"):
+        IntegerModel.load(damaged(joined({"__metadata__": metadata})))
+
+
+def test_what_a_file_says_is_shown_escaped_and_cut(saved, tmp_path):
+    document, arrays = artifact.read(saved[1])
+    for name in ("\x1b[31mred", "*/ int x; /*", "a\n#error", "<script>", "n" * 101, ""):
+        artifact.write(tmp_path / "bad", artifact.encode({**document, "name": name}, arrays))
+        with pytest.raises(ArtifactError, match=r"name .* is not of 1 to 100 letters") as raised:
+            IntegerModel.load(tmp_path / "bad")
+        assert "\x1b" not in str(raised.value) and "\n" not in str(raised.value)
+    artifact.write(tmp_path / "bad", artifact.encode({**document, "anchor": "x" * 10**5}, arrays))
+    with pytest.raises(ArtifactError, match="anchor") as raised:
+        IntegerModel.load(tmp_path / "bad")
+    assert len(str(raised.value)) < 600
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         IntegerModel.load(tmp_path / "nowhere")
@@ -308,7 +379,7 @@ def test_a_whole_file_without_a_program(tmp_path, document):
         (lambda d: d.update(horizon=7), "horizon is 7"),
         (lambda d: d.update(resolution="fine"), "no valid program.*resolution"),
         (lambda d: d.update(resolution=-0.5), "no valid program.*resolution"),
-        (lambda d: d.update(resolution=float("nan")), "no valid program.*resolution"),
+        (lambda d: d.update(resolution=float("nan")), "NaN is no number"),
         (lambda d: d["tensors"]["tokens.patches"].update(shape=[6.0, 8.0]), "no valid program"),
         (lambda d: d["tensors"]["head"].update(zero_point=0.5), "no valid program"),
         (lambda d: next(o for o in d["operations"] if o["kind"] == "scores")["attributes"].update(heads=2.0), "no valid program"),

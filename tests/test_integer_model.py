@@ -287,7 +287,7 @@ def test_bad_arrays_are_named(arrays, message):
         ({"context": 5}, r"quantise source: its output is \(4, 1\), not \(5, 1\)"),
         ({"horizon": 3}, r"the output tensor has shape \(1, 2\), the horizon is 3"),
         ({"operations": ()}, "begins with `quantise` and ends with `output`"),
-        ({"arrays": {}}, "source.m"),
+        ({"arrays": {}}, "array head.bias, head.m, head.n is missing"),
         ({"tensors": {}}, "source"),
     ],
 )
@@ -299,13 +299,13 @@ def test_bad_programs_are_named(change, message):
 @pytest.mark.parametrize(
     ("index", "operation", "message"),
     [
-        (1, Operation("gelu", "flat", ("source",), "flat"), "gelu flat: unknown operation"),
+        (1, Operation("gelu", "flat", ("source",), "flat"), "'gelu' flat: unknown operation"),
         (1, Operation("reshape", "flat", ("head",), "flat"), "reshape flat: inputs .* are not computed before it"),
-        (1, Operation("reshape", "flat", (), "flat"), "reshape flat"),
+        (1, Operation("reshape", "flat", (), "flat"), "nothing reads source"),
         (1, Operation("reshape", "flat", ("source", "source"), "flat"), "reshape flat"),
         (1, Operation("output", "output", ("source",), "flat"), "output"),
         (2, Operation("linear", "head", ("flat",), "head", {}), "weight_bits"),
-        (2, Operation("linear", "head", ("flat",), "head", {"weight_bits": 16}), "16-bit weights"),
+        (2, Operation("linear", "head", ("flat",), "head", {"weight_bits": 16}), "weight_bits is 16, no whole number of 2 to 8"),
         (2, Operation("linear", "head", ("flat",), "nowhere", {"weight_bits": 8}), "nowhere"),
         (2, Operation("linear", "elsewhere", ("flat",), "head", {"weight_bits": 8}), "elsewhere"),
     ],
@@ -327,6 +327,83 @@ def test_impossible_tensors_are_named(tensor):
         replace(model, tensors=model.tensors | {"head": tensor})
 
 
+def swapped(model, index, **changes):
+    """The model with another operation at an index."""
+    operations = list(model.operations)
+    operations[index] = replace(operations[index], **changes)
+    return replace(model, operations=tuple(operations))
+
+
+def test_two_lengths_of_multiplier_and_shift():
+    model = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
+    changed(model, head__m=np.array([1 << 15] * 2, np.uint16), head__n=np.array([15] * 2, np.uint8))
+    for m, n in ((2, 1), (1, 2)):
+        with pytest.raises(ValueError, match=r"linear head: n is uint8 \(\d,\), not uint8"):
+            changed(model, head__m=np.array([1 << 15] * m, np.uint16), head__n=np.array([15] * n, np.uint8))
+
+
+def test_names_are_unique_and_used():
+    """What one back end would look up by path, and another by tensor, or read twice from one place, is refused."""
+    model = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
+    out = Tensor((1, 2), -128, 127, 0)
+    again = Operation("linear", "head", ("flat",), "head", {"weight_bits": 8})
+    with pytest.raises(ValueError, match="linear head: another operation has this name"):
+        replace(model, operations=(*model.operations[:3], again, model.operations[3]))
+    with pytest.raises(ValueError, match="its result must have its name, not 'flat'"):
+        swapped(model, 2, output="flat")
+    with pytest.raises(ValueError, match=r"output elsewhere: it must be named output|its result must have its name"):
+        swapped(model, 3, path="elsewhere")
+    with pytest.raises(ValueError, match="output elsewhere: it must be named output"):
+        swapped(model, 3, path="elsewhere", output="elsewhere")
+    with pytest.raises(ValueError, match=r"inputs \('head',\) are not computed before it"):
+        swapped(model, 2, inputs=("head",))
+    with pytest.raises(ValueError, match="tensor 'head scratch': no name"):
+        replace(model, tensors=model.tensors | {"head scratch": out})
+    with pytest.raises(ValueError, match="tensors and results differ: spare"):
+        replace(model, tensors=model.tensors | {"spare": out})
+    with pytest.raises(ValueError, match=r"nothing uses the array 'head.spare'"):
+        changed(model, head__spare=np.zeros(1, np.uint8))
+    with pytest.raises(ValueError, match="its attributes must be weight_bits, not"):
+        swapped(model, 2, attributes={"weight_bits": 8, "heads": 1})
+    with pytest.raises(ValueError, match="has no other of either"):
+        replace(model, operations=(*model.operations[:1], Operation("quantise", "again", (), "again"), *model.operations[1:]))
+
+
+@pytest.mark.parametrize("path", ["", "a b", "a..b", ".a", "a.", "1a", "a-b", "a/b", "a\n", "ä", "a" * 101, "*/", "a;b"])
+def test_paths_of_other_characters(path):
+    model = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
+    with pytest.raises(ValueError, match=r"path .* is not of 1 to 100 letters"):
+        swapped(model, 1, path=path, output=path)
+
+
+def test_sizes_are_bounded_before_anything_is_computed():
+    """Of a few bytes in a file, and as Python's integers, which do not wrap."""
+    model = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
+    with pytest.raises(ValueError, match="impossible range or shape"):
+        replace(model, tensors=model.tensors | {"head": Tensor((1 << 32, 1 << 32), -128, 127, 0)})
+    with pytest.raises(ValueError, match="hold 4294967302 codes a window"):
+        replace(model, tensors=model.tensors | {"flat": Tensor((1 << 16, 1 << 16), -128, 127, 0)})
+    with pytest.raises(ValueError, match="linear head: more than 268435456 multiply-accumulates"):
+        widened(tokens=128, width=512, outputs=4097)
+    with pytest.raises(ValueError, match="the output tensor has shape"):  # what comes after it
+        widened(tokens=128, width=512, outputs=4096)
+
+
+def widened(tokens, width, outputs):
+    """A program of one linear layer of zeros in two bits."""
+    model, code = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0]), (-128, 127, 0)
+    shapes = {"source": (tokens * width, 1), "flat": (tokens, width), "head": (tokens, outputs)}
+    zeros = {"head.weight": np.zeros((width * outputs * 2 + 7) // 8, np.uint8), "head.bias": np.zeros(outputs, np.int32)}
+    head = replace(model.operations[2], attributes={"weight_bits": 2})
+    return replace(
+        model,
+        context=tokens * width,
+        operations=(*model.operations[:2], head, model.operations[3]),
+        tensors={name: Tensor(shape, *code) for name, shape in shapes.items()},
+        arrays=model.arrays | zeros,
+    )
+
+
 ATTENTION = "encoder.0.attention."
 
 
@@ -335,9 +412,9 @@ ATTENTION = "encoder.0.attention."
     [
         ("query", {"zero_point": 5}, "scores .*symmetric"),
         ("value", {"zero_point": -1}, "context .*zero point 0"),
-        ("scores", {"high": 63}, "8-bit scores"),
+        ("scores", {"low": -64, "high": 63}, "8-bit scores"),
         ("scores", {"shape": (1, 6, 6)}, "scores .*shape"),
-        ("softmax", {"low": -1}, "probabilities are unsigned"),
+        ("softmax", {"low": -8, "high": 7}, "probabilities are unsigned"),
     ],
 )
 def test_attention_is_checked(exported, name, change, message):

@@ -8,7 +8,7 @@ import pytest
 
 from qatlib import native, zoo
 from qatlib.engine.random_models import extreme_windows, random_model
-from qatlib.mcu import emulate, export_c
+from qatlib.mcu import compiled, emulate, export_c
 
 STRICT = "-std=c99 -O1 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Werror"
 READER = """#include <stdio.h>
@@ -47,15 +47,15 @@ def test_clean_c_of_random_models_equals_numpy(tmp_path, seed):
     """Odd widths, rows and columns; every family; multipliers of every shift; windows that go to the edges."""
     model = random_model(seed)
     counts = extreme_windows(model, seed, 12)
-    np.testing.assert_array_equal(carried_out(model, counts, tmp_path), model.forward(counts, backend="numpy"))
+    np.testing.assert_array_equal(carried_out(model, counts, tmp_path), model.forward(counts))
 
 
 @pytest.mark.parametrize("name", zoo.names(SHIPPED))
 def test_shipped_models_on_this_computer(tmp_path, name):
     model, counts = zoo.load(SHIPPED, name), zoo.windows(SHIPPED)[0]
     counts = np.ascontiguousarray(counts[:200, -model.context :])
-    expected = model.forward(counts, backend="numpy")
-    np.testing.assert_array_equal(model.forward(counts, backend="c"), expected)
+    expected = model.forward(counts)
+    np.testing.assert_array_equal(compiled(model).forward(counts), expected)
     np.testing.assert_array_equal(carried_out(model, counts[:20], tmp_path), expected[:20])
 
 
@@ -63,7 +63,7 @@ def test_shipped_models_on_this_computer(tmp_path, name):
 def test_the_fast_way_on_random_models(seed):
     model = random_model(seed)
     counts = extreme_windows(model, seed, 12)
-    np.testing.assert_array_equal(model.forward(counts, backend="c"), model.forward(counts, backend="numpy"))
+    np.testing.assert_array_equal(compiled(model).forward(counts), model.forward(counts))
 
 
 @pytest.mark.parametrize("target", emulate.TARGETS)
@@ -72,7 +72,7 @@ def test_random_models_on_microcontrollers(target, seed):
     model = random_model(seed)
     counts = extreme_windows(model, seed, 4)
     outcome = emulate.Firmware(model, target).run(counts)
-    np.testing.assert_array_equal(outcome.forecasts, model.forward(counts, backend="numpy"))
+    np.testing.assert_array_equal(outcome.forecasts, model.forward(counts))
     assert outcome.flash > model.size_bytes and outcome.ram > model.context
 
 
@@ -110,33 +110,56 @@ def test_low_bits_stay_packed(tmp_path):
     sizes = {}
     for bits in ("w8a8", "w4a4", "w2a2"):
         source, _ = export_c(zoo.load(SHIPPED, f"patch-c336-d16-{bits}"), tmp_path, bits)
-        line = next(line for line in source.read_text().splitlines() if " head_weight[" in line)
+        line = [line for line in source.read_text().splitlines() if "_weight[" in line][-1]  # the head's
         sizes[bits] = int(line.split("[")[1].split("]")[0])
     assert sizes == {"w8a8": 224 * 24, "w4a4": 224 * 24 // 2, "w2a2": 224 * 24 // 4}
 
 
-def test_names_and_tensors_that_c_cannot_hold(tmp_path):
+@pytest.mark.parametrize("name", ["2nd", "", "a b", "a/b", "../a", "_STDINT", "a" * 64, "ä", "a;b", "a\n"])
+def test_names_that_are_none_in_c(tmp_path, name):
+    with pytest.raises(ValueError, match="is no name in C"):
+        export_c(random_model(3), tmp_path, name)
+    assert not any(tmp_path.iterdir())
+
+
+def test_nothing_of_a_models_text_gets_into_c(tmp_path):
+    """Neither its name nor a path, which a file's author chooses; names that differ only by a dot stay apart."""
     model = random_model(3)
-    with pytest.raises(ValueError, match="'2nd' is no name in C"):
-        export_c(model, tmp_path, "2nd")
-    name = next(o.output for o in model.operations if o.kind == "add")
-    tensor = replace(model.tensors[name], low=-1, zero_point=0)
-    wide = replace(model, tensors=model.tensors | {name: replace(tensor, high=200)})
-    with pytest.raises(ValueError, match=f"tensor {name}: codes .*200 fit neither"):
-        export_c(wide, tmp_path)
+    chosen = {o.path: f"chosen{'.' if i % 2 else '_'}{i // 2}" for i, o in enumerate(model.operations[:-1])}
+    again = renamed(replace(model, name="chosen"), chosen)
+    for file in export_c(again, tmp_path):
+        assert "chosen" not in file.read_text()
+    counts = extreme_windows(model, 3, 12)
+    np.testing.assert_array_equal(compiled(again).forward(counts), model.forward(counts))
 
 
-def test_backends(monkeypatch):
+def renamed(model, names):
+    """The model with other paths: {path: new one}."""
+
+    def new(name):
+        return names.get(name, name)
+
+    operations = tuple(replace(o, path=new(o.path), output=new(o.output), inputs=tuple(map(new, o.inputs))) for o in model.operations)
+    arrays = {".".join((new(path), name)): a for (path, _, name), a in ((key.rpartition("."), a) for key, a in model.arrays.items())}
+    return replace(model, operations=operations, tensors={new(n): t for n, t in model.tensors.items()}, arrays=arrays)
+
+
+def test_compiled_takes_what_numpy_takes(monkeypatch):
     model = random_model(5)
-    counts = extreme_windows(model, 5, 3)
-    with pytest.raises(ValueError, match="unknown backend 'fpga'"):
-        model.forward(counts, backend="fpga")
+    counts = extreme_windows(model, 5, 6)
+    fast = compiled(model)
+    for windows in (counts[::2], np.asfortranarray(counts), counts[:0], counts.tolist(), counts.astype(np.int32), counts[:, 1:], counts[0]):
+        outcomes = []
+        for way in (model, fast):
+            try:
+                outcomes.append(way.forward(windows).tolist())
+            except (TypeError, ValueError) as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
 
     def missing(suffix):
         raise native.BuildError("no compiler")
 
     monkeypatch.setattr(native, "compiler", missing)
     with pytest.raises(native.BuildError, match="no compiler"):
-        model.forward(counts, backend="c")
-    monkeypatch.setattr("qatlib.integer_model.PAYS", 2)
-    np.testing.assert_array_equal(model.forward(counts), model.forward(counts, backend="numpy"))
+        compiled(model)

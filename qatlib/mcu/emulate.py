@@ -103,7 +103,7 @@ class Firmware:
 
     def run(self, counts):
         """int16 (windows, context) -> Outcome. ValueError for other windows, EmulationError where a forecast does not end."""
-        counts = self.model._checked(counts)
+        counts = self.model.checked(counts)
         machine = _MACHINES[self.target.name](self)
         forecasts, instructions, deepest = [], [], 0
         for window in counts:

@@ -15,16 +15,15 @@ LANES = 16  # of host.c
 MOVES = ("reshape",)  # operations that only rename a tensor
 
 
-def export_c(model, folder, name=None, *, guard=None, host=False):
-    """Write `name`.c and `name`.h (after the model, unless given) into a folder, which is made; -> their paths.
+def export_c(model, folder, name="forecaster", *, guard=None, host=False):
+    """Write `name`.c and `name`.h into a folder, which is made; -> their paths. Of a model's names none gets into them.
 
     guard: a `qatlib.guard.Guard`, which becomes a function of the library.
 
-    ValueError where a tensor does not fit bytes, the name is none that C knows, or the guard is of another context.
+    ValueError where the name is none for a C library, or the guard is of another context.
     """
-    name = re.sub(r"\W", "_", model.name, flags=re.ASCII) if name is None else name
-    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-        raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores")
+    if not re.fullmatch(r"[A-Za-z]\w{0,62}", name, re.ASCII):
+        raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores that begins with a letter")
     if guard and guard.context != model.context:
         raise ValueError(
             f"the guard is for windows of {guard.context} samples, the model for {model.context}; fit it to the model's windows"
@@ -47,21 +46,11 @@ class Program:
     def __init__(self, model: IntegerModel, *, host=False):
         self.host = host
         self.model, self.constants, self.calls, self.shifts = model, [], [], 0
-        self._check_bytes()
+        self.labels = {o.path: f"{o.kind}_{i}" for i, o in enumerate(model.operations)}
         self._arrange()
         for operation in model.operations:
             if operation.kind not in MOVES:
                 getattr(self, "_" + operation.kind)(operation)
-
-    def _check_bytes(self):
-        for path, tensor in self.model.tensors.items():
-            if tensor.low < 0 and tensor.high > 127:
-                raise ValueError(f"tensor {path}: codes {tensor.low}..{tensor.high} fit neither a signed nor an unsigned byte")
-        for operation in self.model.operations:
-            inputs = [self.model.tensors[name] for name in operation.inputs]
-            wanted = {"scores": [False, False], "context": [True, False]}.get(operation.kind, [])
-            if wanted and [t.low >= 0 for t in inputs] != wanted:
-                raise ValueError(f"{operation.kind} {operation.path}: its inputs must be {'un' * wanted[0]}signed and signed")
 
     # -- where tensors lie
 
@@ -79,7 +68,7 @@ class Program:
                 lives[operation.output] = [now, now]
                 sizes[operation.output] = math.prod(self.model.tensors[operation.output].shape)
                 if scratch := self._scratch(operation):
-                    lives[f"{operation.path} scratch"], sizes[f"{operation.path} scratch"] = [now, now], scratch
+                    lives[operation.path, "scratch"], sizes[operation.path, "scratch"] = [now, now], scratch
         self.places = {}
         for name in sorted(sizes, key=sizes.get, reverse=True):
             taken = sorted(
@@ -112,7 +101,7 @@ class Program:
 
     def _scratch_places(self, operation, columns):
         """Of the pairs, and of what comes after them."""
-        place = self.places[f"{operation.path} scratch"]
+        place = self.places[operation.path, "scratch"]
         return [f"(int32_t *)(void *)(workspace + {place})"] + [f"workspace + {place + 4 * columns}"] * (not self.host)
 
     def _place(self, name):
@@ -122,7 +111,7 @@ class Program:
 
     def _constant(self, operation, name, array, kind):
         """A constant array; -> its name in C."""
-        label = re.sub(r"\W", "_", f"{operation.path}_{name}")
+        label = f"{self.labels[operation.path]}_{name}"
         array = np.ravel(array)
         if self.host and len(array) > 1:
             array = np.pad(array, (0, _padded(len(array)) - len(array)))
@@ -139,7 +128,7 @@ class Program:
         self.shifts = max(self.shifts, 2 if general.any() else int(shifts.any()))
         fields = [self._constant(operation, "m", np.where(general, m, m << np.maximum(32 - n - up, 0)), "int32_t")]
         fields += [self._constant(operation, "n", shifts, "int8_t") if shifts.any() else "0", len(m)]
-        label = re.sub(r"\W", "_", f"{operation.path}_scale")
+        label = f"{self.labels[operation.path]}_scale"
         self.constants.append(f"static const scale {label} = {{{', '.join(map(str, fields))}}};")
         return f"&{label}"
 
@@ -317,7 +306,7 @@ uint8_t {name}_guard(int16_t *counts);
 
 def _header(program, name, guard):
     model, prefix = program.model, name.upper()
-    return f"""/* {model.name}: {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
+    return f"""/* {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
 #ifndef {prefix}_H
 #define {prefix}_H
 

