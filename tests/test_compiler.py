@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_integer_model import by_hand
 
 from qatlib import zoo
 from qatlib.engine import CONFIGS, DoesNotFit, EngineConfig, compile, isa
 from qatlib.engine.memory import Allocator, Pool, Tables
 from qatlib.engine.random_models import Shape, random_model
 from qatlib.integer_model import IntegerModel, Operation, Tensor
+from tests.test_integer_model import by_hand
 
 CONFIG = CONFIGS["xc7s15"]
 ATTENTION = "encoder.0.attention."

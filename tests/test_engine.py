@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_integer_model import by_hand, expected_by_hand
 
 from qatlib import zoo
 from qatlib.engine import CONFIGS, DoesNotFit, EngineError, compile, isa, simulate
@@ -12,6 +11,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.registers import OFFSETS, Status, bit, job
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import INPUT, OUTPUT, load, pad
+from tests.test_integer_model import by_hand, expected_by_hand
 
 CONFIG = CONFIGS["xc7s15"]
 SMALL = Shape("patch", tokens=3, patch=5, horizon=5, d_model=8, heads=2)  # a context and a horizon that do not fill their last word

@@ -6,7 +6,7 @@ import numpy as np
 
 from qatlib.engine import schedule as s
 from qatlib.engine.builder import is_wide, limits, loops
-from qatlib.engine.memory import DoesNotFit
+from qatlib.engine.memory import DoesNotFit, Unsupported
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def operand(b, operation, user):
     out, x = b.tensor(operation.output), b.views[operation.inputs[0]]
     tokens, channels = out.shape
     if out.high > 127 and user.inputs[0] != operation.output:
-        raise ValueError(f"linear {operation.path}: keys and values of the engine are signed, up to 127, not {out.high}")
+        raise Unsupported(f"linear {operation.path}: keys and values of the engine are signed, up to 127, not {out.high}")
     where, pad = padded(b, channels, user.attributes["heads"])
     weight = b.model.weight(operation).astype(np.int64)
     fields = b.weight_fields(weight, x.positions, where)
@@ -65,7 +65,7 @@ def attention(b, scores, value_layer):
     context = _only_user(b, softmax, "context")
     for operation, name in ((scores, scores.inputs[0]), (scores, scores.inputs[1]), (context, context.inputs[1])):
         if b.producers[name].kind != "linear":
-            raise ValueError(
+            raise Unsupported(
                 f"{operation.kind} {operation.path}: the engine makes {name} by a linear layer, not by {b.producers[name].kind}"
             )
     if context.inputs[1] not in b.values:
@@ -99,7 +99,7 @@ def attention(b, scores, value_layer):
 def _only_user(b, operation, kind):
     users = b.consumers[operation.output]
     if len(users) != 1 or users[0].kind != kind:
-        raise ValueError(f"{operation.kind} {operation.path}: the engine takes it to one {kind} alone")
+        raise Unsupported(f"{operation.kind} {operation.path}: the engine takes it to one {kind} alone")
     return users[0]
 
 

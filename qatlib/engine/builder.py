@@ -7,7 +7,7 @@ import numpy as np
 from qatlib import kernels
 from qatlib.engine import isa
 from qatlib.engine import schedule as s
-from qatlib.engine.memory import Allocator, DoesNotFit, Pool, Tables
+from qatlib.engine.memory import Allocator, DoesNotFit, Pool, Tables, Unsupported
 from qatlib.engine.program import Instruction, Program
 
 IDENTITY = (np.array([1 << 15]), np.array([15]))  # m, n that change nothing
@@ -72,7 +72,7 @@ class Builder:
         self.producers = {o.output: o for o in model.operations}
         unused = [o for o in model.operations if o.kind != "output" and o.output not in self.consumers]
         if unused:
-            raise ValueError(f"{unused[0].kind} {unused[0].path}: nothing uses its result; leave it out of the program")
+            raise Unsupported(f"{unused[0].kind} {unused[0].path}: nothing uses its result; leave it out of the program")
         self.fused = set()  # paths of operations that an earlier instruction carries out
         self.views, self.keys, self.values, self.residuals = {}, {}, {}, {}  # where tensors are, by name
         self.codes = Allocator("code memory", config.code_depth, "rows")
@@ -92,7 +92,7 @@ class Builder:
     def tensor(self, name):
         tensor = self.model.tensors[name]
         if tensor.low < 0 and tensor.high > 127:
-            raise ValueError(f"tensor {name}: codes {tensor.low}..{tensor.high} need more than 8 bits; the engine stores bytes")
+            raise Unsupported(f"tensor {name}: codes {tensor.low}..{tensor.high} need more than 8 bits; the engine stores bytes")
         return tensor
 
     def array(self, operation, name):
@@ -172,7 +172,7 @@ class Builder:
         if operation is not None:
             m, n, result = self.array(operation, "m"), self.array(operation, "n"), self.tensor(operation.output)
             if len(m) > 1 or len(n) > 1:
-                raise ValueError(f"requantise {operation.path}: the engine takes one multiplier for the tensor, not {max(len(m), len(n))}")
+                raise Unsupported(f"requantise {operation.path}: the engine takes one multiplier for the tensor, not {max(len(m), len(n))}")
             codes = kernels.requantise(codes - source.zero_point, m[0], n[0], *result.limits)
         codes = codes.astype(np.int64)
         table, high = (
@@ -185,7 +185,7 @@ class Builder:
     def emit(self, opcode, fields, path, *, issues, reads=(), writes=(), after=0, macs=0, uses=()):
         stall, cycles = self.timeline.place(issues, reads, writes, after=after, uses=uses)
         if stall >= 1 << 12:
-            raise ValueError(f"{path}: {stall} cycles to wait do not fit the instruction")
+            raise Unsupported(f"{path}: {stall} cycles to wait do not fit the instruction")
         fields = {"opcode": opcode, "stall": stall, "x_wide": 0, "w_wide": 0, **fields}
         self.instructions.append(Instruction(fields, path, macs, issues, cycles))
 

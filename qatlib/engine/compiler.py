@@ -11,11 +11,11 @@ import numpy as np
 from qatlib.engine import attention, residual
 from qatlib.engine import schedule as s
 from qatlib.engine.builder import Builder, limits, loops
-from qatlib.engine.memory import DoesNotFit
+from qatlib.engine.memory import DoesNotFit, Unsupported
 
 
 def compile(model, config):
-    """IntegerModel -> Program. DoesNotFit names the memory that is short and by how much; ValueError what the engine cannot do."""
+    """IntegerModel -> Program. DoesNotFit names the memory that is short and by how much; Unsupported what the engine cannot do."""
     tile, reason = max(t.shape[-2] for t in model.tensors.values()), None
     while True:  # fewer tokens at a time need less memory for what lies between two products
         try:
@@ -52,7 +52,7 @@ def _nothing(b, operation):
 
 def _placeholders(b, operation):
     if b.producers[operation.inputs[0]].kind != "quantise":
-        raise ValueError(f"placeholders {operation.path}: the engine takes them from the input samples alone")
+        raise Unsupported(f"placeholders {operation.path}: the engine takes them from the input samples alone")
 
 
 def _reshape(b, operation):
@@ -68,7 +68,7 @@ def _reshape(b, operation):
         positions = (np.arange(x.tokens)[:, None] * x.stride * b.rows + x.positions).ravel()
         b.views[operation.output] = replace(x, tokens=1, positions=positions)
     else:
-        raise ValueError(f"reshape {operation.path}: the engine flattens tokens or leaves them, it makes no {out.shape} of {shape}")
+        raise Unsupported(f"reshape {operation.path}: the engine flattens tokens or leaves them, it makes no {out.shape} of {shape}")
 
 
 def _lay_out(b, sampled, operation, tokens, patch):
@@ -77,7 +77,7 @@ def _lay_out(b, sampled, operation, tokens, patch):
     first = 0
     if sampled.kind == "placeholders":  # the tokens after the samples are zeros, see `residual`
         if patch != 1:
-            raise ValueError(f"reshape {operation.path}: the engine takes placeholders one by one, not in patches of {patch}")
+            raise Unsupported(f"reshape {operation.path}: the engine takes placeholders one by one, not in patches of {patch}")
         tokens = sampled.attributes["label"]
         first = model.context - tokens
     if model.context > 4 * b.config.input_words:
@@ -112,7 +112,7 @@ def _linear(b, operation):
     user = users[0]
     if any(u.kind in ("scores", "context") for u in users):
         if len(users) > 1:
-            raise ValueError(f"linear {operation.path}: the engine uses a query, key or value once")
+            raise Unsupported(f"linear {operation.path}: the engine uses a query, key or value once")
         attention.operand(b, operation, user)
     elif len(users) == 1 and user.kind in ("add", "add_position"):
         residual.added(b, operation, user)
@@ -137,7 +137,7 @@ def _pair(b, wide, narrow):
     """Two layers in a row, some tokens at a time, so that what lies between takes less memory."""
     users = b.consumers[narrow.output]
     if len(users) != 1 or users[0].kind != "add":
-        raise ValueError(f"linear {narrow.path}: only where an add follows can the engine take it in parts")
+        raise Unsupported(f"linear {narrow.path}: only where an add follows can the engine take it in parts")
     add, x, out = users[0], b.views[wide.inputs[0]], b.tensor(wide.output)
     between = b.store(wide.output, out, b.tile, out.shape[1])
     place = residual.make_place(b, next(n for n in add.inputs if n != narrow.output), add)

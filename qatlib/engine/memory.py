@@ -12,6 +12,10 @@ class DoesNotFit(ValueError):
         super().__init__(f"the {memory} is short by {self.short} {unit}: {needed} needed, {there} there; {way_out}")
 
 
+class Unsupported(ValueError):
+    """A program of a structure that the engine has no instructions for, whatever its size."""
+
+
 class Allocator:
     """First fit among `depth` words, by name."""
 

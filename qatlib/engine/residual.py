@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qatlib.engine.builder import IDENTITY, View, limits
+from qatlib.engine.memory import Unsupported
 from qatlib.integer_model import Operation, unpack
 
 
@@ -57,7 +58,7 @@ def lone_add(b, operation):
     """An add or position that no linear layer leads to: an identity brings the codes of one tensor, the other is brought to the stream."""
     name = next((n for n in operation.inputs if n in b.views), None)
     if name is None:
-        raise ValueError(f"{operation.kind} {operation.path}: the engine needs one of {operation.inputs} as codes")
+        raise Unsupported(f"{operation.kind} {operation.path}: the engine needs one of {operation.inputs} as codes")
     other = _other(b, name, operation)
     if other not in b.residuals:
         _to_residual(b, other)
@@ -126,7 +127,7 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
     """The instruction: the product that makes `name`, the add, the operand."""
     other, groups = _other(b, name, add), fields["groups"]
     if other not in b.residuals:
-        raise ValueError(f"add {add.path}: the engine has {other} as codes only, not in the residual stream")
+        raise Unsupported(f"add {add.path}: the engine has {other} as codes only, not in the residual stream")
     names = ("m1", "m2") if add.inputs[0] == name else ("m2", "m1")
     tensor, offset = b.tensor(add.output), start * groups
     index = np.arange(x.tokens)[:, None] * groups + np.arange(groups)
@@ -179,5 +180,5 @@ def _other(b, name, add):
     if add.kind == "add_position":
         return _position(add)
     if add.inputs[0] == add.inputs[1]:
-        raise ValueError(f"add {add.path}: the engine adds two different tensors")
+        raise Unsupported(f"add {add.path}: the engine adds two different tensors")
     return add.inputs[1] if add.inputs[0] == name else add.inputs[0]

@@ -1,0 +1,444 @@
+"""Mutated model files: each is refused with an ArtifactError, or NumPy, C and the engine forecast the same from it.
+
+A file is mutated as bytes, in its table of arrays, in its arrays, in its document, or rewired so that it may well be a program again; but
+for the first kind its checksum is made anew. Loading and forecasting may take a second of the processor and 200 MB beside four times the
+file. NumPy runs every survivor, C one of each program that differs in more than its arrays, and more; the engine some.
+"""
+
+import copy
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from qatlib import artifact, kernels, native, zoo
+from qatlib.artifact import ArtifactError
+from qatlib.engine import CONFIGS, DoesNotFit, compile, simulate
+from qatlib.engine.memory import Unsupported
+from qatlib.engine.random_models import extreme_windows, random_model
+from qatlib.engine.rtl import Rtl, build
+from qatlib.integer_model import IntegerModel
+from qatlib.mcu.export import Program, export_c
+from tests.attack.outcome import Outcome
+
+FILES, IN_C, ON_ENGINE = {False: 300_000, True: 3_000}, {False: 2_000, True: 60}, {False: 1_000, True: 60}
+SEED = 20_000_000
+PROGRAMS = 15_000  # mutations of documents; the arrays differ in all files
+PART = 500  # files of a task
+SECONDS, MEMORY = 1.0, 200 << 20
+WINDOWS = 6
+RANDOM_BASES = range(9_000, 9_040)
+HOSTILE = (
+    None, True, -1, 0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1 << 15, 1 << 16, 1 << 31, 1 << 63, 1 << 64, 10**30, 0.5, 1e308, -0.0, "", "a",
+    "output", "source", "head", "../x", "*/", "\x00", "a\n", "é", [], {}, [1], [[1]], {"a": 1},
+)  # fmt: skip
+
+
+# -- Mutations: each takes random numbers, a document and its arrays, and changes or replaces them
+
+
+def pick(rng, items):
+    return items[int(rng.integers(len(items)))]
+
+
+def of_document(rng, document, arrays):
+    """A value somewhere in the document becomes another one, goes, or is put elsewhere."""
+    for _ in range(rng.integers(1, 4)):
+        holder = document
+        while True:
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            if not keys:
+                break
+            key = pick(rng, keys)
+            if isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
+                holder = holder[key]
+                continue
+            change = rng.integers(4)
+            if change == 0:
+                holder[key] = copy.deepcopy(pick(rng, HOSTILE))
+            elif change == 1 and isinstance(holder, dict):
+                holder[str(pick(rng, HOSTILE))] = holder.pop(key)
+            elif change == 2:
+                del holder[key]
+            elif type(holder[key]) is int:
+                holder[key] += int(rng.choice([-1, 1, 2, -128, 1 << 8]))
+            break
+    return document, arrays
+
+
+def of_order(rng, document, arrays):
+    """Operations change places, come twice, go, or read something else."""
+    operations = document["operations"]
+    for _ in range(rng.integers(1, 3)):
+        i, j = (int(rng.integers(len(operations))) for _ in range(2))
+        names = [o["output"] for o in operations]
+        change = rng.integers(6)
+        if change == 0:
+            operations[i], operations[j] = operations[j], operations[i]
+        elif change == 1:
+            operations.insert(i, copy.deepcopy(operations[j]))
+        elif change == 2 and len(operations) > 1:
+            del operations[i]
+        elif change == 3:
+            operations[i]["inputs"] = [pick(rng, names) for _ in range(rng.integers(0, 3))]
+        elif change == 4:
+            operations[i][pick(rng, ("output", "path"))] = pick(rng, [*names, "head scratch", "a_b", "a.b"])
+        elif operations[i]["inputs"]:
+            operations[i]["inputs"][int(rng.integers(len(operations[i]["inputs"])))] = pick(rng, names)
+    return document, arrays
+
+
+def of_arrays(rng, document, arrays):
+    """Other numbers in the arrays, within what each may hold, or anything; or another length."""
+    for name in rng.choice(sorted(arrays), rng.integers(1, 6)):
+        array, kind = arrays[name].copy(), name.rpartition(".")[2]
+        info = np.iinfo(array.dtype)
+        low, high = {"m": (1 << 15, 65535), "n": (1, 30), "k": (1, 24), "m1": (-65535, 65535), "m2": (-65535, 65535)}.get(
+            kind, (info.min, info.max)
+        )
+        where = rng.random(array.shape) < rng.choice([0.05, 0.5, 1.0])
+        extreme = rng.choice([low, high, 0, 1, info.max], array.shape)
+        drawn = rng.integers(low, high + 1, array.shape)
+        array[where] = np.where(rng.random(array.shape) < 0.3, extreme, drawn).clip(info.min, info.max)[where].astype(array.dtype)
+        if kind == "table" and rng.random() < 0.9:
+            array[0] = 255
+        if kind in ("bias", "c") and rng.random() < 0.8:
+            array = (array // pick(rng, (64, 256, 4096))).astype(array.dtype)
+        if rng.random() < 0.03:
+            array = np.resize(array, max(1, len(array) + int(rng.integers(-2, 3))))
+        arrays[name] = array
+    return document, arrays
+
+
+def of_ranges(rng, document, arrays):
+    """Tensors with other ranges and zero points, and so all that only move their codes."""
+    tensors = document["tensors"]
+    for name in rng.choice(sorted(tensors), rng.integers(1, 4)):
+        low, high = kernels.code_range(int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.3), narrow=bool(rng.random() < 0.2))
+        limits = {"low": int(low), "high": int(high), "zero_point": int(rng.choice([0, low, high, rng.integers(low, high + 1)]))}
+        for other in linked(document, name):
+            tensors[other] = {**tensors[other], **limits}
+    return document, arrays
+
+
+def linked(document, name):
+    """The tensors that have the same codes as this one, moved about."""
+    found, moves = {name}, [o for o in document["operations"] if o["kind"] in ("reshape", "placeholders", "last_tokens")]
+    for _ in moves:
+        for o in moves:
+            if found & {o["output"], *o["inputs"]}:
+                found |= {o["output"], *o["inputs"]}
+    return found & document["tensors"].keys()
+
+
+def of_insertions(rng, document, arrays):
+    """A requantisation or a second reader is put in; a program of another structure."""
+    operations, tensors = document["operations"], document["tensors"]
+    places = [i for i, o in enumerate(operations) if o["output"] in tensors and len(tensors[o["output"]]["shape"]) == 2]
+    i = pick(rng, places)
+    name, fresh = operations[i]["output"], f"new{rng.integers(1 << 30)}"
+    users = [o for o in operations[i + 1 :] if name in o["inputs"]]
+    low, high = kernels.code_range(int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.2))
+    limits = {"low": int(low), "high": int(high), "zero_point": int(rng.choice([0, rng.integers(low, high + 1)]))}
+    kind = str(rng.choice(["requantise", "add", "reshape"]))
+    inputs = [name] if kind != "add" else [name, pick(rng, [n for n in tensors if tensors[n]["shape"] == tensors[name]["shape"]])]
+    if kind == "reshape":
+        limits = {key: tensors[name][key] for key in ("low", "high", "zero_point")}
+    tensors[fresh] = {"shape": tensors[name]["shape"], **limits}
+    channels = tensors[name]["shape"][1]
+    if kind == "requantise":
+        arrays[f"{fresh}.m"] = rng.integers(1 << 15, 1 << 16, 1).astype(np.uint16)
+        arrays[f"{fresh}.n"] = rng.integers(12, 20, 1).astype(np.uint8)
+    if kind == "add":
+        arrays[f"{fresh}.n"] = rng.integers(10, 20, channels).astype(np.uint8)
+        arrays |= {f"{fresh}.{m}": rng.integers(-65535, 65536, channels).astype(np.int32) for m in ("m1", "m2", "c")}
+    operations.insert(i + 1, {"kind": kind, "path": fresh, "inputs": inputs, "output": fresh, "attributes": {}})
+    for user in users:
+        if user is users[0] or rng.random() < 0.5:
+            user["inputs"] = [fresh if n == name else n for n in user["inputs"]]
+    return document, arrays
+
+
+def of_names(rng, document, arrays):
+    """All paths anew, near each other, and of every character that is allowed."""
+    paths = [o["path"] for o in document["operations"] if o["kind"] != "output"]
+    new = {p: "a" + "".join(rng.choice(["_b", ".b", "_", "0", "B", ".output", ".m"], rng.integers(3, 9))) for p in paths}
+    for o in document["operations"]:
+        o["path"], o["output"] = (new.get(o[key], o[key]) for key in ("path", "output"))
+        o["inputs"] = [new.get(n, n) for n in o["inputs"]]
+    document["tensors"] = {new.get(n, n): t for n, t in document["tensors"].items()}
+    split = [(key.rpartition("."), a) for key, a in arrays.items()]
+    return document, {f"{new.get(path, path)}.{name}": a for (path, _, name), a in split}
+
+
+def of_facts(rng, document, arrays):
+    """Anchor, resolution and the like."""
+    document["anchor"] = pick(rng, (None, 0, -32768, 32767, int(rng.integers(-40000, 40000))))
+    document["resolution"] = pick(rng, (0.001, 1.0, 5e-324, 1e300, 1.7e308, 0.0, -1.0, 3))
+    return document, arrays
+
+
+DOCUMENTS = (of_document, of_order, of_arrays, of_ranges, of_insertions, of_names, of_facts)
+
+
+def of_bytes(rng, raw):
+    raw = bytearray(raw)
+    for _ in range(rng.integers(1, 6)):
+        at, change = int(rng.integers(len(raw))) if rng.random() < 0.5 else int(rng.integers(min(len(raw), 600))), rng.integers(4)
+        if change == 0:
+            raw[at] ^= 1 << int(rng.integers(8))
+        elif change == 1:
+            raw[at : at + int(rng.integers(1, 9))] = rng.bytes(int(rng.integers(0, 9)))
+        elif change == 2:
+            del raw[at:]
+        else:
+            raw += rng.bytes(int(rng.integers(1, 20)))
+        if len(raw) < 2:
+            break
+    return bytes(raw)
+
+
+def of_table(rng, raw):
+    """The header's table or its document's text, the checksum made anew."""
+    length = int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    metadata = header.pop("__metadata__")
+    names = sorted(header)
+    change = rng.integers(7)
+    entry = header[pick(rng, names)]
+    if change == 0:
+        entry[pick(rng, ("dtype", "shape", "data_offsets"))] = copy.deepcopy(pick(rng, HOSTILE))
+    elif change == 1:
+        entry["data_offsets"] = list(header[pick(rng, names)]["data_offsets"])
+    elif change == 2:
+        entry["data_offsets"] = [int(v + rng.choice([-8, -1, 1, 8])) for v in entry["data_offsets"]]
+    elif change == 3:
+        entry["shape"] = [int(rng.integers(0, 5)) for _ in range(rng.integers(0, 9))] + list(entry["shape"])
+    elif change == 4:
+        header[str(pick(rng, HOSTILE))] = copy.deepcopy(entry)
+    elif change == 5:
+        text, at = metadata["model"], int(rng.integers(len(metadata["model"])))
+        depth = int(rng.choice([1, 40, 5000, 100_000]))
+        pieces = ("[" * depth, "]", '"', "\\", "NaN", "9" * depth, "1e999", ",", '{"a":', "\ud800")
+        metadata["model"] = (text[:at] + pick(rng, pieces) + text[at:])[:900_000]
+    else:
+        metadata[pick(rng, ("version", "format", "model"))] = copy.deepcopy(pick(rng, HOSTILE))
+    try:
+        metadata["sha256"] = artifact._checksum(metadata["model"], header, data)
+    except TypeError:
+        pass
+    text = json.dumps({"__metadata__": metadata, **header}).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+BYTES = (of_bytes, of_table)
+MUTATIONS = (*BYTES, *DOCUMENTS)
+
+
+@lru_cache
+def bases():
+    shipped = [zoo.load("jfk-weather", name) for name in zoo.names("jfk-weather")]
+    small = [zoo.load("etth1", name) for name in zoo.names("etth1") if name.startswith(("point-w12", "point-w24"))]
+    return [model.to_bytes() for model in (*shipped, *small, *map(random_model, RANDOM_BASES))]
+
+
+def mutated(seed):
+    """-> (the mutation's name, the bytes of a file)"""
+    rng, same = np.random.default_rng(seed), np.random.default_rng(seed % PROGRAMS)
+    raw, mutation = pick(same, bases()), pick(same, MUTATIONS)
+    if mutation in BYTES:
+        return mutation.__name__, mutation(rng, raw)
+    document, arrays = mutation(same, *artifact._decode(raw))
+    if mutation is of_arrays or rng.random() < 0.5:
+        document, arrays = of_arrays(rng, document, arrays)
+    return mutation.__name__, artifact.encode(document, arrays)
+
+
+# -- Judgement
+
+
+@dataclass
+class Tally:
+    """Of a mutation or a back end. survivors: {digest of what differs in more than arrays: seed of the first}."""
+
+    tried: int = 0
+    refused: int = 0
+    right: int = 0
+    wrong: int = 0
+    survivors: list = field(default_factory=list)
+
+
+def _too_long(number, frame):
+    raise TimeoutError("it took too long")
+
+
+def address_space():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+class Limited:
+    """A second of the processor, and so much memory more than now; what takes more raises an error that nothing documents."""
+
+    def __init__(self, size):
+        self.most = address_space() + MEMORY + 4 * size
+
+    def __enter__(self):
+        resource.setrlimit(resource.RLIMIT_AS, (self.most, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGVTALRM, _too_long)
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+
+    def __exit__(self, *_):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def program_of(model):
+    """What the model says, but for its name and its arrays."""
+    document = json.loads(model.to_bytes()[8 : 8 + int.from_bytes(model.to_bytes()[:8], "little")])["__metadata__"]["model"]
+    facts = json.loads(document)
+    told = json.dumps({k: v for k, v in facts.items() if k not in ("name", "resolution")}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def try_files(seeds):
+    """-> {mutation: Tally}; survivors as (program, seed)."""
+    tallies = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mutated.safetensors"
+        for seed in seeds:
+            name, raw = mutated(seed)
+            tally = tallies.setdefault(name, Tally())
+            tally.tried += 1
+            path.write_bytes(raw)
+            try:
+                with Limited(len(raw)):
+                    model = IntegerModel.load(path)
+                    model.forward(extreme_windows(model, seed, WINDOWS))
+            except ArtifactError:
+                tally.refused += 1
+                continue
+            except BaseException:
+                tally.wrong += 1
+                print(f"WRONG: {name}, seed {seed}: {traceback.format_exc(limit=-3)}", file=sys.stderr, flush=True)
+                continue
+            tally.right += 1
+            tally.survivors.append((program_of(model), seed))
+    return tallies
+
+
+def survivor(seed):
+    """-> (IntegerModel, windows, what NumPy forecasts)"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mutated.safetensors"
+        path.write_bytes(mutated(seed)[1])
+        model = IntegerModel.load(path)
+    counts = extreme_windows(model, seed, WINDOWS)
+    return model, counts, model.forward(counts)
+
+
+def judge(function, seeds):
+    """Tally of survivors by function(model, counts) -> forecasts, which must be NumPy's, or None where it refuses."""
+    tally = Tally()
+    for seed in seeds:
+        tally.tried += 1
+        model, counts, expected = survivor(seed)
+        try:
+            found = function(model, counts)
+        except BaseException:
+            print(f"WRONG: {function.__name__}, seed {seed}: {traceback.format_exc(limit=-3)}", file=sys.stderr, flush=True)
+            tally.wrong += 1
+            continue
+        if found is None:
+            tally.refused += 1
+        elif np.array_equal(found, expected):
+            tally.right += 1
+        else:
+            print(f"WRONG: {function.__name__}, seed {seed}: unequal", file=sys.stderr, flush=True)
+            tally.wrong += 1
+    return tally
+
+
+def by_c(model, counts, host=False):
+    """By the packed code, not optimised: it is the code that is judged, and there are many."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, _ = export_c(model, folder, "model", host=host)
+        command = [*native.compiler(".c"), "-std=c99", "-O0", "-march=native", "-shared", "-fPIC"]
+        native.run([*command, str(source), "-o", f"{folder}/model.so"])
+        library = ctypes.CDLL(f"{folder}/model.so")
+    memory = np.zeros(Program(model, host=host).workspace // 4 + 1, np.int32)
+    forecasts = np.empty((len(counts), model.horizon), np.int16)
+    library.model_forecasts.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    library.model_forecasts.restype = None
+    library.model_forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, memory.ctypes.data)
+    return forecasts
+
+
+def by_c_of_vectors(model, counts):
+    return by_c(model, counts, host=True)
+
+
+@lru_cache
+def rtl(name):
+    return Rtl(CONFIGS[name])
+
+
+def by_engine(model, counts):
+    """On the first configuration that takes it; None where it is too large for all, or of a structure that the engine does not have."""
+    for name in CONFIGS:
+        try:
+            return simulate(compile(model, CONFIGS[name]), counts, CONFIGS[name], rtl=rtl(name))[0]
+        except DoesNotFit:
+            continue
+        except Unsupported:
+            break
+    return None
+
+
+def attack(short):
+    """Yields Outcomes: one a mutation, then C and the engine on what survived."""
+    files, seeds = FILES[short], range(SEED, SEED + FILES[short])
+    print(f"{files} files of seeds {seeds.start} to {seeds.stop - 1}, compiler {native.described('.c')}", flush=True)
+    build(CONFIGS["xc7s15"])
+    began = time.monotonic()
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(try_files, [seeds[i : i + PART] for i in range(0, files, PART)]))
+        found = {}
+        for name in (m.__name__ for m in MUTATIONS):
+            tallies = [part[name] for part in parts if name in part]
+            numbers = [sum(getattr(t, n) for t in tallies) for n in ("tried", "refused", "right", "wrong")]
+            yield Outcome("models", f"files, mutated {name.replace('_', ' ')}", *numbers, f"seeds from {SEED}")
+            found |= {seed: program for t in tallies for program, seed in t.survivors}
+        print(f"files: {time.monotonic() - began:.0f} s", flush=True)
+        yield from _back_ends(pool, found, short)
+
+
+def _back_ends(pool, found, short):
+    """found: {seed: program} of the survivors."""
+    first = {program: seed for seed, program in sorted(found.items(), reverse=True)}
+    distinct = sorted(first.values())
+    rest = sorted(found.keys() - set(distinct))
+    more = distinct + rest[:: max(1, len(rest) // IN_C[short])][: IN_C[short]]
+    if short:
+        more = more[: IN_C[short]]
+    step = max(1, len(distinct) // ON_ENGINE[short])
+    for what, function, chosen in (
+        ("C = NumPy: one of each distinct program, and more", by_c, more),
+        ("C for vectors = NumPy", by_c_of_vectors, more[:: max(1, len(more) // (IN_C[short] // 4))]),
+        ("engine = NumPy", by_engine, distinct[::step][: ON_ENGINE[short]]),
+    ):
+        tallies = list(pool.map(judge, *zip(*((function, chosen[i::16]) for i in range(16)), strict=True)))
+        numbers = [sum(getattr(t, n) for t in tallies) for n in ("tried", "refused", "right", "wrong")]
+        yield Outcome("models", f"survivors, {what}", *numbers, f"{len(found)} survivors, {len(distinct)} distinct")
