@@ -142,8 +142,8 @@ def _place(name, entry):
     """(start, stop) of an array, its dtype and shape checked."""
     try:
         start, stop = entry["data_offsets"]
-        shape, size = list(entry["shape"]), np.dtype(DTYPES[entry["dtype"]]).itemsize
-        whole = len(shape) < 8 and all(type(v) is int and 0 <= v <= FILE_LIMIT for v in [start, stop, *shape])
+        shape, size = entry["shape"], np.dtype(DTYPES[entry["dtype"]]).itemsize
+        whole = isinstance(shape, list) and len(shape) < 8 and all(type(v) is int and 0 <= v <= FILE_LIMIT for v in [start, stop, *shape])
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(f"array {name!r:.100} has no valid dtype, shape and place; the file is damaged") from None
     if not whole or stop - start != size * math.prod(shape):

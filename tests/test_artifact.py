@@ -248,6 +248,8 @@ def test_a_huge_announced_header_is_refused_unread(damaged, length):
         ([{}], (0, 0)),
         ("abc", (0, 0)),
         ({"a": 1}, (0, 0)),
+        ({}, (0, 1)),
+        ("", (0, 1)),
         (None, (0, 0)),
         (4, (0, 4)),
         ([4], (0,)),

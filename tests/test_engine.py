@@ -11,7 +11,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.registers import OFFSETS, Status, bit, job
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import INPUT, OUTPUT, load, pad
-from tests.test_integer_model import by_hand, expected_by_hand
+from tests.test_integer_model import by_hand, expected_by_hand, with_identity
 
 CONFIG = CONFIGS["xc7s15"]
 SMALL = Shape("patch", tokens=3, patch=5, horizon=5, d_model=8, heads=2)  # a context and a horizon that do not fill their last word
@@ -50,6 +50,13 @@ def agree(rtl, model, counts, *, paced=True):
     if paced and len(counts) > 1:
         assert cycles.interval == program.cycles
     return program, cycles
+
+
+def test_placeholders_that_are_rearranged_twice(rtl):
+    """An identity between placeholders and their layer: the tokens that are not stored are still there."""
+    for model in models_that_fit(Shape("decoder", tokens=4, patch=4, horizon=6, d_model=8, heads=2, factor=1, label=5), 2):
+        for name in ("placeholders", "decoder_tokens.patches"):
+            agree(rtl, with_identity(model, name), extreme_windows(model, 0, 6))
 
 
 # -- Counts and cycles

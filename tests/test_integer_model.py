@@ -334,6 +334,15 @@ def swapped(model, index, **changes):
     return replace(model, operations=tuple(operations))
 
 
+def with_identity(model, name):
+    """The model with a reshape after a tensor, to the same shape."""
+    at = next(i for i, o in enumerate(model.operations) if o.output == name)
+    identity = Operation("reshape", "identity", (name,), "identity")
+    later = [replace(o, inputs=tuple("identity" if n == name else n for n in o.inputs)) for o in model.operations[at + 1 :]]
+    operations = (*model.operations[: at + 1], identity, *later)
+    return replace(model, operations=operations, tensors=model.tensors | {"identity": model.tensors[name]})
+
+
 def test_two_lengths_of_multiplier_and_shift():
     model = by_hand([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
     changed(model, head__m=np.array([1 << 15] * 2, np.uint16), head__n=np.array([15] * 2, np.uint8))

@@ -32,10 +32,8 @@ def padded(b, channels, heads):
 
 def operand(b, operation, user):
     """The linear layer that makes queries, keys or values."""
-    out, x = b.tensor(operation.output), b.views[operation.inputs[0]]
+    out, x = b.tensor(operation.output), b.view(operation.inputs[0])
     tokens, channels = out.shape
-    if out.high > 127 and user.inputs[0] != operation.output:
-        raise Unsupported(f"linear {operation.path}: keys and values of the engine are signed, up to 127, not {out.high}")
     where, pad = padded(b, channels, user.attributes["heads"])
     weight = b.model.weight(operation).astype(np.int64)
     fields = b.weight_fields(weight, x.positions, where)
@@ -105,7 +103,7 @@ def _only_user(b, operation, kind):
 
 def _score(b, operation, head, row, part, start):
     """Scores of one head, queries `start` on, to the rows of `part`."""
-    query, key = b.views[operation.inputs[0]], b.keys[operation.inputs[1]]
+    query, key = b.view(operation.inputs[0]), b.keys[operation.inputs[1]]
     x = query.part(start, part.tokens)
     x = replace(x, base=x.base + head * key.head)
     keys, channels = key.tensor.shape

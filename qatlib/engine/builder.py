@@ -18,7 +18,7 @@ class View:
     """Codes as an instruction reads them, in rows of ROWS bytes of the code memory.
 
     base: first row; stride: rows from token to token; positions: byte of every channel, counted from the token's first row;
-    owner: the name under which the rows are taken.
+    owner: the name under which the rows are taken; zeros: more tokens after these, all of them the real zero, which are not stored.
     """
 
     base: int
@@ -29,6 +29,7 @@ class View:
     high: int
     zero_point: int
     owner: str
+    zeros: int = 0
 
     @property
     def unsigned(self):
@@ -70,9 +71,6 @@ class Builder:
                 self.consumers.setdefault(name, []).append(operation)
         self.left = {name: len(users) for name, users in self.consumers.items()}
         self.producers = {o.output: o for o in model.operations}
-        unused = [o for o in model.operations if o.kind != "output" and o.output not in self.consumers]
-        if unused:
-            raise Unsupported(f"{unused[0].kind} {unused[0].path}: nothing uses its result; leave it out of the program")
         self.fused = set()  # paths of operations that an earlier instruction carries out
         self.views, self.keys, self.values, self.residuals = {}, {}, {}, {}  # where tensors are, by name
         self.codes = Allocator("code memory", config.code_depth, "rows")
@@ -90,10 +88,7 @@ class Builder:
     # ---- The model
 
     def tensor(self, name):
-        tensor = self.model.tensors[name]
-        if tensor.low < 0 and tensor.high > 127:
-            raise Unsupported(f"tensor {name}: codes {tensor.low}..{tensor.high} need more than 8 bits; the engine stores bytes")
-        return tensor
+        return self.model.tensors[name]
 
     def array(self, operation, name):
         return self.model.arrays[f"{operation.path}.{name}"].astype(np.int64)
@@ -108,6 +103,15 @@ class Builder:
                     self.codes.free(view.owner)
                 self.residual.free(name)
                 self.kv.free(name)
+
+    def view(self, name, *, zeros=False):
+        """Where a tensor's codes are. zeros: also of one whose last tokens are not stored."""
+        view = self.views.get(name)
+        if view is None:
+            raise Unsupported(f"tensor {name}: the engine does not hold it as codes where something reads them")
+        if view.zeros and not zeros:
+            raise Unsupported(f"tensor {name}: the engine takes placeholders to a linear layer with an add alone")
+        return view
 
     # ---- Memories
 

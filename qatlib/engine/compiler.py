@@ -61,7 +61,8 @@ def _reshape(b, operation):
     if sampled is not None:
         b.views[operation.output] = _lay_out(b, sampled, operation, *out.shape)
         return
-    x, shape = b.views[source], b.model.tensors[source].shape
+    shape = b.model.tensors[source].shape
+    x = b.view(source, zeros=out.shape == shape)
     if out.shape == shape:
         b.views[operation.output] = x
     elif out.shape[0] == 1:
@@ -74,11 +75,11 @@ def _reshape(b, operation):
 def _lay_out(b, sampled, operation, tokens, patch):
     """Quantise samples from the input buffer into tokens of `patch` samples. -> View"""
     model, quantise = b.model, b.model.operations[0]
-    first = 0
+    first = zeros = 0
     if sampled.kind == "placeholders":  # the tokens after the samples are zeros, see `residual`
         if patch != 1:
             raise Unsupported(f"reshape {operation.path}: the engine takes placeholders one by one, not in patches of {patch}")
-        tokens = sampled.attributes["label"]
+        tokens, zeros = sampled.attributes["label"], tokens - sampled.attributes["label"]
         first = model.context - tokens
     if model.context > 4 * b.config.input_words:
         raise DoesNotFit("input buffer", model.context, 4 * b.config.input_words, "counts")
@@ -99,11 +100,11 @@ def _lay_out(b, sampled, operation, tokens, patch):
         "quantise", fields, quantise.path, issues=last + 1, writes=[s.Access("code", rows.ravel(), done.ravel() + s.CODE_LATENCY)],
         uses=[("code write", s.CODE_LATENCY, last + s.CODE_LATENCY)],
     )  # fmt: skip
-    return view
+    return replace(view, zeros=zeros)
 
 
 def _last_tokens(b, operation):
-    x, count = b.views[operation.inputs[0]], b.model.tensors[operation.output].shape[0]
+    x, count = b.view(operation.inputs[0]), b.model.tensors[operation.output].shape[0]
     b.views[operation.output] = x.part(x.tokens - count, count)
 
 
@@ -121,7 +122,7 @@ def _linear(b, operation):
     else:
         out = b.tensor(operation.output)
         view = b.store(operation.output, out, *out.shape)
-        _project(b, operation, b.views[operation.inputs[0]], view)
+        _project(b, operation, b.view(operation.inputs[0]), view)
         b.views[operation.output] = view
 
 
@@ -138,7 +139,7 @@ def _pair(b, wide, narrow):
     users = b.consumers[narrow.output]
     if len(users) != 1 or users[0].kind != "add":
         raise Unsupported(f"linear {narrow.path}: only where an add follows can the engine take it in parts")
-    add, x, out = users[0], b.views[wide.inputs[0]], b.tensor(wide.output)
+    add, x, out = users[0], b.view(wide.inputs[0]), b.tensor(wide.output)
     between = b.store(wide.output, out, b.tile, out.shape[1])
     place = residual.make_place(b, next(n for n in add.inputs if n != narrow.output), add)
     for start in range(0, x.tokens, b.tile):
@@ -159,7 +160,7 @@ def _requantise(b, operation):
     name = operation.inputs[0]
     if name not in b.views:
         return residual.requantise_stream(b, operation)
-    tensor, out, x = b.tensor(name), b.tensor(operation.output), b.views[name]
+    tensor, out, x = b.tensor(name), b.tensor(operation.output), b.view(name)
     channels = tensor.shape[1]
     view = b.store(operation.output, out, *out.shape)
     fields = b.identity_fields(x, channels) | limits(out, 1)
@@ -172,7 +173,7 @@ def _requantise(b, operation):
 def _pool(b, operation):
     """Sum over tokens: the chunks of the sum walk over the tokens, each a row of channels with an identity."""
     name = operation.inputs[0]
-    tensor, out, x = b.tensor(name), b.tensor(operation.output), b.views[name]
+    tensor, out, x = b.tensor(name), b.tensor(operation.output), b.view(name)
     tokens, channels = tensor.shape
     view = b.store(operation.output, out, 1, channels)
     for row in range(-(-channels // b.rows)):
@@ -200,7 +201,7 @@ def _output(b, operation):
     if b.model.horizon > 4 * b.config.output_words:
         raise DoesNotFit("output buffer", b.model.horizon, 4 * b.config.output_words, "counts")
     name = operation.inputs[0]
-    tensor, x = b.tensor(name), b.views[name]
+    tensor, x = b.tensor(name), b.view(name)
     tokens, channels = tensor.shape
     done = loops(tokens, channels)
     rows = x.base + np.arange(tokens)[:, None] * x.stride + np.arange(channels) // b.rows

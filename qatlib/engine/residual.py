@@ -33,12 +33,11 @@ def load_position(b, operation):
 
 def added(b, linear, add):
     """The linear layer with its add."""
-    x, other = b.views[linear.inputs[0]], _other(b, linear.output, add)
+    x, other = b.view(linear.inputs[0], zeros=True), _other(b, linear.output, add)
     place = make_place(b, other, add)
     add_linear(b, linear, add, x, place, 0)
-    placeholders = _placeholders(b, linear, x)
-    if placeholders:
-        add_linear(b, linear, add, replace(x, tokens=placeholders, stride=0), place, x.tokens, zero=True)
+    if x.zeros:
+        add_linear(b, linear, add, replace(x, tokens=x.zeros, stride=0), place, x.tokens, zero=True)
     finish(b, add, place)
 
 
@@ -62,7 +61,7 @@ def lone_add(b, operation):
     other = _other(b, name, operation)
     if other not in b.residuals:
         _to_residual(b, other)
-    tensor, x = b.tensor(name), b.views[name]
+    tensor, x = b.tensor(name), b.view(name)
     place = make_place(b, other, operation)
     fields = b.identity_fields(x, tensor.shape[1]) | limits(tensor, 1)
     fields |= b.parameter_fields(fields["groups"], *IDENTITY, np.full(tensor.shape[1], -tensor.zero_point))
@@ -107,6 +106,8 @@ def finish(b, add, place):
 def requantise_stream(b, operation):
     """An operand of a sum that is in the residual memory alone: a product of nothing, the stream in its place, and its table."""
     name = operation.inputs[0]
+    if name not in b.residuals:
+        raise Unsupported(f"requantise {operation.path}: the engine does not hold {name} where something reads it")
     tensor, out, base = b.tensor(name), b.tensor(operation.output), b.residuals[name]
     tokens, channels = tensor.shape
     view = b.views[operation.output] = b.store(operation.output, out, tokens, channels)
@@ -148,7 +149,7 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
 
 def _to_residual(b, name):
     """Copy a tensor of codes to the residual memory."""
-    tensor, x = b.tensor(name), b.views[name]
+    tensor, x = b.tensor(name), b.view(name)
     tokens, channels = tensor.shape
     fields = b.identity_fields(x, channels) | limits(tensor, 1)
     groups = fields["groups"]
@@ -163,14 +164,6 @@ def _to_residual(b, name):
     b.product(f"{name} (copy)", x, fields, {"dest": "none"}, add=(stage2, index, index))
 
 
-def _placeholders(b, linear, x):
-    """Tokens of the decoder's input that are the real zero, which have no samples."""
-    producer = b.producers[linear.inputs[0]]
-    if producer.kind == "reshape" and b.producers[producer.inputs[0]].kind == "placeholders":
-        return b.model.tensors[producer.output].shape[0] - x.tokens
-    return 0
-
-
 def _position(operation):
     return f"{operation.path}.position"
 
@@ -179,6 +172,4 @@ def _other(b, name, add):
     """What is added to the tensor `name`."""
     if add.kind == "add_position":
         return _position(add)
-    if add.inputs[0] == add.inputs[1]:
-        raise Unsupported(f"add {add.path}: the engine adds two different tensors")
     return add.inputs[1] if add.inputs[0] == name else add.inputs[0]
