@@ -79,6 +79,15 @@ def check_random(config, wanted, first, step):
     return Outcome(windows, mismatches, wrong_cycles, models=wanted, refused=(seed - first) // step - wanted)
 
 
+def check_outputs(config, dataset, name):
+    """A shipped model's reference windows -> Outcome; where NumPy's forecasts have not the digest of outputs.csv, all are wrong."""
+    model = zoo.load(dataset, name)
+    counts = zoo.reference_windows(dataset, model)
+    if zoo.digest(model.forward(counts)) != zoo.outputs()[dataset, name]:
+        return Outcome(len(counts), mismatches=len(counts))
+    return check(config, model, counts)
+
+
 # -- What is to be done: {key: (function, arguments)}, the keys say which row a result belongs to
 
 
@@ -115,6 +124,21 @@ def model_tasks(found, most):
 def random_tasks(models, parts=4):
     shares = [models // parts + (i < models % parts) for i in range(parts)]
     return {("random", config, i): (check_random, (config, n, i, parts)) for config in CONFIGS for i, n in enumerate(shares) if n}
+
+
+def output_tasks():
+    """Every shipped model's reference windows, on the first configuration that takes it."""
+    wanted = [(dataset, name) for dataset, name in zoo.outputs() if name in zoo.names(dataset)]
+    places = [next((c for c in CONFIGS if _fits(dataset, name, c)), None) for dataset, name in wanted]
+    held = [(config, *which) for config, which in zip(places, wanted, strict=True) if config]
+    return {("outputs", config, i): (check_outputs, (config, *which)) for i, (config, *which) in enumerate(held)}
+
+
+def _fits(dataset, name, config):
+    try:
+        return bool(compile(zoo.load(dataset, name), CONFIGS[config]))
+    except DoesNotFit:
+        return False
 
 
 def synthesis_tasks():
@@ -175,7 +199,7 @@ def engine_table(found, results):
 def checks_table(results):
     """The other checks, and all of them together: check, config, models, windows, mismatches, wrong_cycles, refused."""
     rows = []
-    for kind in ("random", "gates"):
+    for kind in ("random", "gates", "outputs"):
         for config in (c for c in CONFIGS if any(key[:2] == (kind, c) for key in results)):
             o = parts_of(results, kind, config)
             rows.append((kind, config, o.models, o.windows, o.mismatches, o.wrong_cycles, o.refused))
@@ -203,7 +227,7 @@ def main():
         sys.exit(str(reason))
     found = programs()
     tasks = {} if chosen.no_synthesis else synthesis_tasks()
-    tasks |= model_tasks(found, chosen.windows) | random_tasks(chosen.models)
+    tasks |= model_tasks(found, chosen.windows) | random_tasks(chosen.models) | output_tasks()
     results = carry_out(tasks, os.cpu_count())
     tables = {"engine": engine_table(found, results), "engine_checks": checks_table(results)}
     full = chosen.windows is None and chosen.models >= RANDOM_MODELS and not chosen.no_synthesis

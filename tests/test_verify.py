@@ -21,6 +21,8 @@ def small(monkeypatch, tmp_path):
     real = zoo.windows("jfk-weather")[0]
     dataset = SimpleNamespace(windows=lambda split, context, horizon: SimpleNamespace(counts=real[:40, -context:]))
     monkeypatch.setattr(zoo, "names", lambda dataset: NAMES)
+    kept = {(dataset, name): digest for (dataset, name), digest in zoo.outputs().items() if dataset == "etth1" and name in NAMES}
+    monkeypatch.setattr(zoo, "outputs", lambda: kept)
     monkeypatch.setattr(data, "load", lambda name: dataset)
     monkeypatch.setattr(verify, "CONFIGS", {CONFIG: CONFIGS[CONFIG]})
     monkeypatch.setattr(verify, "carry_out", lambda tasks, processes: {key: f(*arguments) for key, (f, arguments) in tasks.items()})
@@ -81,8 +83,20 @@ def test_what_is_wrong_is_counted_and_tells_in_the_exit_status(monkeypatch, caps
     monkeypatch.setattr(verify, "simulate", simulated)
     monkeypatch.setattr(verify, "engine", _Engine())
     monkeypatch.setattr(verify, "random_tasks", lambda models: {})
+    monkeypatch.setattr(verify, "output_tasks", dict)
     assert run(monkeypatch, "--windows", "4", "--no-synthesis") == 1
     assert {"count": "1 wrong", "cycles": "1 wrong", "error": "4 wrong"}[fault] in capsys.readouterr().out
+
+
+def test_outputs_that_are_not_the_recorded_ones_are_wrong(monkeypatch):
+    ((_, arguments),) = [task for task in verify.output_tasks().values() if NAMES[0] in task[1]]
+    assert verify.check_outputs(*arguments) == verify.check(CONFIG, zoo.load("etth1", NAMES[0]), *reference(NAMES[0]))
+    monkeypatch.setattr(zoo, "outputs", lambda: {("etth1", NAMES[0]): "0" * 64})
+    assert verify.check_outputs(*arguments).mismatches == zoo.WALKS
+
+
+def reference(name):
+    return [zoo.reference_windows("etth1", zoo.load("etth1", name))]
 
 
 class _Engine:

@@ -8,6 +8,7 @@ import pytest
 
 from qatlib import data, experiment, fill_zoo, models, paths, runs, zoo
 from qatlib.experiment import Experiment
+from qatlib.mcu import compiled
 from qatlib.train import TrainConfig
 
 FAST = TrainConfig(epochs=1, batch=128, averaging=0.5)
@@ -47,6 +48,19 @@ def test_windows_follow_each_other_and_give_the_error_of_the_table():
     error = np.square((forecast - truth.astype(float)) * dataset.resolution / dataset.std).mean()
     kept = np.square(dataset.standardise(forecast * dataset.resolution) - windows.truth[-len(counts) :]).mean()
     assert error == pytest.approx(kept, rel=1e-3)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_what_the_models_forecast_is_the_same_on_every_machine(dataset):
+    """By NumPy and by C; `make verify` holds the simulated engine to it."""
+    expected = {name: digest for (of, name), digest in zoo.outputs().items() if of == dataset}
+    assert sorted(expected) == zoo.names(dataset)
+    for name, digest in expected.items():
+        model = zoo.load(dataset, name)
+        counts = zoo.reference_windows(dataset, model)
+        assert len(counts) == zoo.WALKS
+        for forward in (model.forward, compiled(model).forward):
+            assert zoo.digest(forward(counts)) == digest, name
 
 
 def test_no_windows_of_data_that_may_not_be_passed_on():
