@@ -1,5 +1,6 @@
 """Small things that many tests need: data without a network, tiny models, the comparison of training's evaluation with the integers."""
 
+import os
 from functools import lru_cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from qatlib import data, models, paths, ptq, qat, train
 from qatlib.quantize import QuantConfig
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 
 SHAPES = {
     "patch": dict(context=48, horizon=6, patch=8),
