@@ -33,16 +33,21 @@ IDLE_SECONDS = 0.02  # between two looks when the engine is not at work either
 def write_overlay(config):
     """The folder of a simulated overlay, made where it is missing: metadata, and in place of a bitstream the configuration to simulate."""
     folder = paths.BUILD / "overlays" / f"{config.name}-{zlib.crc32(repr((config, isa.REGISTERS)).encode()):08x}"
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / bitstream.SHA256).is_file():
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".make-") as scratch:  # others may be at it too, and read what is there
-            scratch = Path(scratch)
-            hwh.write(scratch / bitstream.HWH)
-            (scratch / bitstream.BIT).write_text(json.dumps({"simulated RTL, no bitstream": asdict(config)}, indent=1) + "\n")
-            bitstream.record(scratch)
-            for name in (bitstream.HWH, bitstream.BIT, bitstream.SHA256):
-                (scratch / name).replace(folder / name)
+        _make_overlay(config, folder)
     return folder
+
+
+def _make_overlay(config, folder):
+    """File by file, each whole: another process may be at the same, or read what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".make-") as scratch:
+        scratch = Path(scratch)
+        hwh.write(scratch / bitstream.HWH)
+        (scratch / bitstream.BIT).write_text(json.dumps({"simulated RTL, no bitstream": asdict(config)}, indent=1) + "\n")
+        bitstream.record(scratch)
+        for name in (bitstream.HWH, bitstream.BIT, bitstream.SHA256):
+            (scratch / name).replace(folder / name)
 
 
 class SimDevice(Device):
