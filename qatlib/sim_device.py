@@ -6,6 +6,9 @@ board decides otherwise is decided here as there: caches (a buffer that was not 
 
 import asyncio
 import json
+import tempfile
+import threading
+import weakref
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -30,22 +33,32 @@ IDLE_SECONDS = 0.02  # between two looks when the engine is not at work either
 def write_overlay(config):
     """The folder of a simulated overlay, made where it is missing: metadata, and in place of a bitstream the configuration to simulate."""
     folder = paths.BUILD / "overlays" / f"{config.name}-{zlib.crc32(repr((config, isa.REGISTERS)).encode()):08x}"
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / bitstream.SHA256).is_file():
-        hwh.write(folder / bitstream.HWH)
-        (folder / bitstream.BIT).write_text(json.dumps({"simulated RTL, no bitstream": asdict(config)}, indent=1) + "\n")
-        bitstream.record(folder)
+        _make_overlay(config, folder)
     return folder
 
 
+def _make_overlay(config, folder):
+    """File by file, each whole: another process may be at the same, or read what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".make-") as scratch:
+        scratch = Path(scratch)
+        hwh.write(scratch / bitstream.HWH)
+        (scratch / bitstream.BIT).write_text(json.dumps({"simulated RTL, no bitstream": asdict(config)}, indent=1) + "\n")
+        bitstream.record(scratch)
+        for name in (bitstream.HWH, bitstream.BIT, bitstream.SHA256):
+            (scratch / name).replace(folder / name)
+
+
 class SimDevice(Device):
-    """One engine on a Zynq-7000. `rtl` is there after a download.
+    """One engine on a Zynq-7000. `rtl` is there after a download. Buffers may come and go on any thread.
 
     idle: cycles that pass in the engine before each register access, as they do while a processor's access is on its way.
     """
 
     _probe_priority_ = 1000  # pynq takes the lowest that is found: a board has 40 or 50
     simulated = True
+    _activating = threading.Lock()
 
     @classmethod
     def _probe_(cls):
@@ -54,10 +67,11 @@ class SimDevice(Device):
     @classmethod
     def activate(cls):
         """Make the simulator pynq's device. -> it."""
-        if not isinstance(getattr(Device, "_active_device", None), cls):
-            Device.active_device = cls()
-        Clocks._real_instance = SimClocks()
-        return Device.active_device
+        with cls._activating:
+            if not isinstance(getattr(Device, "_active_device", None), cls):
+                Device.active_device = cls()
+            Clocks._real_instance = SimClocks()
+            return Device.active_device
 
     def __init__(self):
         super().__init__("simulated")
@@ -65,7 +79,8 @@ class SimDevice(Device):
         self.capabilities = {"MEMORY_MAPPED": True}
         self.timestamp, self.bitfile_name = "", None
         self.rtl, self.interrupts, self.idle = None, None, 16
-        self._free, self._memory = DDR_BASE, {}  # address -> (what the engine sees, what the processor sees), both uint8
+        self._memory = {}  # address -> (what the engine sees, what the processor sees), both uint8
+        self._mapping = threading.RLock()  # of that and of what the engine's bus sees; a buffer may be forgotten in the midst of it
 
     def get_bitfile_metadata(self, bitfile_name, partial=False):
         return RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
@@ -73,9 +88,10 @@ class SimDevice(Device):
     def download(self, bitstream, parser=None):
         """A new engine of the configuration that the .bit names; what was in the old one is gone."""
         (config,) = json.loads(Path(bitstream.bitfile_name).read_text()).values()
-        self.rtl = Rtl(isa.EngineConfig(**config))
-        for address, (memory, _) in self._memory.items():
-            self.rtl.map(address, memory)
+        with self._mapping:
+            self.rtl = Rtl(isa.EngineConfig(**config))
+            for address, (memory, _) in list(self._memory.items()):
+                self.rtl.map(address, memory)
         self.interrupts = Interrupts(self.rtl)
         _InterruptController._uio_devices[hwh.IRQ] = Uio(self.interrupts)
         self.post_download(bitstream, parser or self.get_bitfile_metadata(bitstream.bitfile_name), self.name)
@@ -114,26 +130,42 @@ class SimDevice(Device):
         size = max(1, -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // PAGE)) * PAGE
         seen = np.zeros(size, np.uint8)
         memory = np.zeros(size, np.uint8) if cacheable else seen
-        address, self._free = self._free, self._free + size
-        self._memory[address] = memory, seen
-        if self.rtl:
-            self.rtl.map(address, memory)
+        with self._mapping:
+            address = self._free(size)
+            self._memory[address] = memory, seen
+            if self.rtl:
+                self.rtl.map(address, memory)
         buffer = PynqBuffer(shape, dtype, buffer=seen, device=self, device_address=address, bo=address, coherent=not cacheable)
         buffer.memory, buffer.pointer, buffer.return_to, buffer.freed = self, address, self, True  # what `freebuffer` looks at
         return buffer
 
+    def _free(self, size):
+        """The lowest address with so many bytes that no buffer has."""
+        address = DDR_BASE
+        for taken, (memory, _) in sorted(self._memory.items()):
+            if address + size <= taken:
+                break
+            address = taken + memory.nbytes
+        return address
+
     def return_pointer(self, address):
-        if self._memory.pop(address, None) and self.rtl:
-            self.rtl.unmap(address)
+        with self._mapping:
+            if self._memory.pop(address, None) and self.rtl:
+                self.rtl.unmap(address)
 
     # Addresses and caches are as a board has them: processor and engine see different memory until a buffer is flushed or invalidated.
     def flush(self, bo, offset, vaddr, nbytes):
-        memory, seen = self._memory[bo]
+        memory, seen = self._buffer(bo)
         memory[offset : offset + nbytes] = seen[offset : offset + nbytes]
 
     def invalidate(self, bo, offset, vaddr, nbytes):
-        memory, seen = self._memory[bo]
+        memory, seen = self._buffer(bo)
         seen[offset : offset + nbytes] = memory[offset : offset + nbytes]
+
+    def _buffer(self, address):
+        if address not in self._memory:
+            raise MemoryError(f"there is no buffer at address 0x{address:08X}; was it freed?")
+        return self._memory[address]
 
 
 class Words:
@@ -215,17 +247,22 @@ class Interrupts:
 
 
 class Uio:
-    """Stands in for /dev/uio*: sets the events that wait for the controller's output. The engine's time passes while they wait."""
+    """Stands in for /dev/uio*: sets the events that wait for the controller's output. The engine's time passes while they wait.
+
+    An event that nobody waits for any more, since pynq has forgotten its controller, is no longer looked after.
+    """
 
     def __init__(self, interrupts):
         self.interrupts = interrupts
 
     def add_event(self, event, number):
-        asyncio.get_running_loop().call_soon(self._look, event)
+        asyncio.get_running_loop().call_soon(self._look, weakref.ref(event))
 
     def _look(self, event):
+        if event() is None:
+            return
         if self.interrupts.output(POLL_CYCLES):
-            event.set()
+            event().set()
         else:
             delay = 0 if self.interrupts.rtl.read(STATUS) & BUSY else IDLE_SECONDS
             asyncio.get_running_loop().call_later(delay, self._look, event)

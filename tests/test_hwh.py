@@ -61,3 +61,49 @@ def test_missing_file(written, name):
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
         bitstream.check(folder)
+
+
+DIGEST = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\xff\xfe\n" * 7,
+        DIGEST.encode(),
+        f"{DIGEST}  engine.bit\n".encode(),
+        f"{DIGEST}\n{DIGEST}\n".encode(),
+        f"{DIGEST[1:]}  engine.bit\n{DIGEST}  engine.hwh\n".encode(),
+        f"{DIGEST}  engine.bit\n{DIGEST}  engine.bit\n".encode(),
+        f"{DIGEST}  engine.bit\n{DIGEST}  other.hwh\n".encode(),
+        f"{DIGEST}  engine.bit\n{DIGEST}  engine.hwh\n{DIGEST}  engine.hwh\n".encode(),
+        f"{DIGEST} a b c engine.bit\n\n".encode(),
+    ],
+    ids=["empty", "binary", "no-name", "one-line", "no-names", "short", "twice", "other-file", "three-lines", "words"],
+)
+def test_damaged_record(written, content):
+    folder = written.parent
+    (folder / bitstream.BIT).write_bytes(b"bits")
+    (folder / bitstream.SHA256).write_bytes(content)
+    with pytest.raises(ValueError, match=r"engine\.sha256 is damaged: it must be two lines, the SHA-256 of engine\.bit and of engine\.hwh"):
+        bitstream.check(folder)
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("  ", " *"), str.upper, lambda text: text.replace("\n", "\r\n")])
+def test_record_of_another_tool(written, change):
+    folder = written.parent
+    (folder / bitstream.BIT).write_bytes(b"bits")
+    bitstream.record(folder)
+    record = folder / bitstream.SHA256
+    text = change(record.read_text()).replace("ENGINE.BIT", "engine.bit").replace("ENGINE.HWH", "engine.hwh")
+    record.write_bytes(text.encode())
+    bitstream.check(folder)
+
+
+@pytest.mark.parametrize(
+    "old, new", [("<MODULES>", "<MODULES"), ('HIGHVALUE="0x', 'HIGHVALUE="x'), ('BASEVALUE="', 'BASE="'), ('VALUE="0x14"', 'X="1"')]
+)
+def test_damaged_metadata(written, old, new):
+    with pytest.raises(ValueError, match=r"is no XML|stands where a number should"):
+        hwh.check(changed(written, old, new))

@@ -4,18 +4,22 @@ import asyncio
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
+from pynq import allocate
 
 from qatlib import artifact, overlay, paths, sim_device, zoo
-from qatlib.engine import bitstream, hwh, isa
+from qatlib.engine import bitstream, compile, hwh, isa, simulation
+from qatlib.engine.rtl import Rtl
 from qatlib.overlay import EngineError, open_engine
 
-CONFIG = "xc7s15"
+CONFIG, OTHER = "xc7s15", "pynq-z2"
+PATIENCE = 60  # seconds for what should take none
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,14 @@ def right(engine, patch_model, windows):
 @pytest.fixture
 def buffers(engine, windows):
     """Input, filled with the windows, and output of the engine."""
-    return engine._fill(windows)
+    return engine._fill(engine.model, windows)
+
+
+def elsewhere(buffer, address):
+    """A buffer that is said to lie at another address."""
+    moved = buffer[:]
+    moved.device_address = address
+    return moved
 
 
 def write_raw(engine, name, value):
@@ -83,8 +94,334 @@ def test_two_drivers_of_one_engine_each_run_their_own_model(engine, patch_model,
 def test_bad_arguments_are_named(engine, windows):
     with pytest.raises(EngineError, match="no configuration 'zedboard'; choose one of xc7s15, pynq-z2, kv260"):
         open_engine(config="zedboard")
-    with pytest.raises(ValueError, match="batch is 0"):
-        engine.stream(windows, batch=0)
+    with pytest.raises(EngineError, match=r"no configuration \['xc7s15'\]"):
+        open_engine(config=[CONFIG])
+
+
+@pytest.mark.parametrize("batch", [0, -3, 65536, True, 2.0, "4", None])
+def test_a_batch_is_a_number_of_windows(engine, windows, batch, right):
+    with pytest.raises(ValueError, match=re.escape(f"batch is {batch!r}; it must be from 1 to 65535 windows")):
+        engine.stream(windows, batch=batch)
+    with pytest.raises(ValueError, match="batch is"):
+        asyncio.run(engine.run_async(windows, batch=batch))
+    right()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, np.nan, np.inf, 1e9, True, "5", None])
+def test_a_timeout_is_seconds(engine, seconds):
+    with pytest.raises(ValueError, match=r"timeout is .*; it must be seconds, more than 0 and at most 86400"):
+        engine.timeout = seconds
+    assert engine.timeout == overlay.TIMEOUT
+
+
+@pytest.mark.parametrize("model", [None, 5, b"model.safetensors", ["model.safetensors"], np.zeros(3)])
+def test_what_is_no_model_is_not_loaded(engine, model, right):
+    with pytest.raises(EngineError, match=f"load takes an IntegerModel or the path of its file, not {type(model).__name__}"):
+        engine.load(model)
+    right()
+
+
+def test_counts_of_any_strides_and_none_that_change_meanwhile(engine, patch_model, windows):
+    np.testing.assert_array_equal(engine.run(windows[::-2]), patch_model.forward(windows[::-2]))
+    np.testing.assert_array_equal(engine.run(np.asfortranarray(windows)), patch_model.forward(windows))
+    counts = windows.copy()
+    stream = engine.stream(counts, batch=4)
+    parts = [next(stream)]
+    counts[:] = 0
+    np.testing.assert_array_equal(np.concatenate([*parts, *stream]), patch_model.forward(windows))
+    with pytest.raises(TypeError, match="counts are >i2, not int16"):
+        engine.run(windows.astype(">i2"))
+
+
+@pytest.mark.parametrize("rows", [0, -1, 65536, True, 2.0])
+def test_start_of_no_number_of_windows(engine, buffers, rows, right):
+    with pytest.raises(EngineError, match=f"{rows!r} windows in one run; the engine takes 1 to 65535"):
+        engine.start(*buffers, rows)
+    right()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda b: b.astype(np.int16), "not copies"),
+        (lambda b: b.astype(np.int16)[:], "not copies"),
+        (np.array, "takes buffers of pynq.allocate"),
+        (lambda b: None, "takes buffers of pynq.allocate"),
+        (lambda b: b.view(np.uint16), r"a buffer of uint16 .* needs contiguous int16 \(9 or more, 336\)"),
+        (lambda b: b.reshape(-1), "of another layout"),
+        (lambda b: b[:, :-4], "of another layout"),
+        (lambda b: b[::-1], "of another layout"),
+        (lambda b: allocate((9, 340), np.int16, target=b.device), "of another layout"),
+        (lambda b: allocate((8, 336), np.int16, target=b.device), "too short"),
+    ],
+)
+def test_start_on_what_is_no_buffer_of_the_model(engine, windows, buffers, change, message, right):
+    with pytest.raises(EngineError, match=message):
+        engine.start(change(buffers[0]), buffers[1], len(windows))
+    assert str(engine.status) == "status: idle"
+    right()
+
+
+def test_start_on_a_freed_buffer(engine, windows, buffers, right):
+    buffer = allocate((9, 336), np.int16, target=engine.device)
+    view = buffer[:]
+    buffer.freebuffer()
+    for freed in (buffer, view):
+        with pytest.raises(EngineError, match="nor freed ones"):
+            engine.start(freed, buffers[1], len(windows))
+    right()
+
+
+def test_buffers_stay_until_the_run_is_over(engine, patch_model, windows):
+    def started():
+        inputs, outputs = (allocate((9, n), np.int16, target=engine.device) for n in (336, 24))
+        inputs[:] = windows
+        engine.start(inputs, outputs, len(windows))
+        return outputs
+
+    outputs = started()
+    engine.wait()
+    np.testing.assert_array_equal(outputs, patch_model.forward(windows))
+
+
+def test_run_by_hand_has_times_of_its_own(engine, windows, buffers):
+    engine.run(windows)
+    earlier, cycles = engine.last_run, engine.last_run.cycles
+    engine.start(*buffers, len(windows))
+    engine.wait()
+    assert (earlier.windows, earlier.cycles) == (9, cycles)
+    assert engine.last_run.windows == 9 and engine.last_run.cycles > 0
+
+
+def test_times_are_of_one_run(engine, windows):
+    """Of two whose batches take turns."""
+    first = engine.stream(windows, batch=3)
+    times = [engine.last_run]
+    second = engine.stream(windows[:4], batch=2)
+    times.append(engine.last_run)
+    for _ in range(2):
+        next(first), next(second)
+    next(first)
+    assert [t.windows for t in times] == [9, 4]
+    assert times[0].engine == pytest.approx(times[0].engine_cycles / 100e6) and times[0].engine_cycles > 2 * times[1].engine_cycles
+
+
+# -- What changes underneath
+
+
+def test_a_driver_refuses_where_another_configuration_was_downloaded(engine, patch_model, windows, buffers, right):
+    open_engine(config=OTHER)
+    again = rf"another overlay was downloaded: .*{OTHER}-.*engine.bit, not xc7s15; call open_engine again"
+    for call in (
+        engine.reset,
+        engine.wait,
+        partial(engine.run, windows),
+        partial(engine.load, patch_model),
+        partial(engine.start, *buffers, 9),
+    ):
+        with pytest.raises(EngineError, match=again):
+            call()
+    open_engine(config=CONFIG)
+    right()
+
+
+def test_a_driver_refuses_where_another_process_downloaded_another_configuration(engine, patch_model, windows):
+    engine.device.rtl = Rtl(isa.CONFIGS[OTHER])
+    for call in (engine.reset, engine.wait, partial(engine.run, windows), partial(engine.load, patch_model)):
+        with pytest.raises(EngineError, match=f"another overlay was downloaded: {OTHER}, not xc7s15; call open_engine again"):
+            call()
+
+
+def test_a_driver_refuses_where_no_engine_is_left(engine, windows, monkeypatch):
+    monkeypatch.setattr(isa, "ID", 0x1234)
+    with pytest.raises(EngineError, match=r"downloaded: wrong bitstream: 0x71A711B0 at address .* call open_engine again"):
+        engine.run(windows)
+
+
+def test_the_model_is_written_again_where_the_configuration_was_downloaded_anew(engine, right):
+    engine.overlay.download()
+    right()
+    open_engine(config=CONFIG)
+    right()
+
+
+def test_the_model_is_written_again_where_another_process_ran_its_own(engine, point_model, windows, right):
+    program = compile(point_model, isa.CONFIGS[CONFIG])
+    simulation.load(engine.device.rtl, program)
+    simulation.run(engine.device.rtl, program, windows[:, :12].copy())
+    right()
+
+
+def test_a_download_in_mid_run(engine, windows, buffers, right):
+    engine.start(*buffers, len(windows))
+    open_engine(config=CONFIG)
+    with pytest.raises(EngineError, match="the run is lost"):
+        engine.wait()
+    right()
+
+
+# -- Threads, coroutines, interrupts
+
+
+def in_threads(*functions):
+    """What each returned or raised, on a thread of its own."""
+    results = ["the thread did not end"] * len(functions)
+
+    def one(i):
+        try:
+            results[i] = functions[i]()
+        except BaseException as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,), name=f"worker {i}", daemon=True) for i in range(len(functions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return results
+
+
+def test_threads_share_an_engine_and_a_driver(engine, patch_model, point_model, windows):
+    second, windows, short = open_engine(config=CONFIG), windows[:4], windows[:4, :12].copy()
+    second.load(point_model)
+    work = [(engine, patch_model, windows), (second, point_model, short)] * 2
+    for driver, _, _ in work:
+        driver.timeout = PATIENCE
+
+    def runs(driver, model, counts):
+        for i in range(4):
+            forecast = asyncio.run(driver.run_async(counts, batch=2)) if i % 3 == 0 else driver.run(counts)
+            np.testing.assert_array_equal(forecast, model.forward(counts))
+
+    assert in_threads(*(partial(runs, *each) for each in work)) == [None] * len(work)
+
+
+def test_threads_of_which_one_opens_the_engine_again(engine, patch_model, windows, right):
+    def opens():
+        for _ in range(2):
+            driver = open_engine(config=CONFIG)
+            driver.load(patch_model)
+            np.testing.assert_array_equal(driver.run(windows), patch_model.forward(windows))
+
+    engine.timeout = PATIENCE
+    assert in_threads(opens, *[lambda: [right() for _ in range(4)]] * 2) == [None, [None] * 4, [None] * 4]
+
+
+def test_a_run_is_of_one_model(engine, patch_model, windows, monkeypatch):
+    """Another thread loads another one after the counts were checked, and after the first batch."""
+    other = zoo.load("jfk-weather", "patch-c336-d16-w2a2")
+    monkeypatch.setattr(overlay, "BATCH", 5)
+    run_batch = engine._run_batch
+
+    def loads_first(*arguments):
+        assert in_threads(lambda: engine.load(other)) == [None]
+        return run_batch(*arguments)
+
+    monkeypatch.setattr(engine, "_run_batch", loads_first)
+    np.testing.assert_array_equal(engine.run(windows), patch_model.forward(windows))
+    engine.load(patch_model)
+    values = windows * patch_model.resolution
+    np.testing.assert_array_equal(engine.forecast(values), patch_model.predict(values))
+    assert engine.model is other
+
+
+def test_who_does_not_wait_for_its_run_is_named(engine, windows, buffers, right):
+    engine.start(*buffers, len(windows))
+    engine.timeout = 0.1
+    (error,) = in_threads(right)
+    assert isinstance(error, EngineError)
+    assert re.match(
+        r"the engine is held by thread 'MainThread', 9 windows of '.*', which called start and not yet wait; waited 0.1 s", str(error)
+    )
+    engine.wait()
+    assert in_threads(right) == [None]
+
+
+def test_another_thread_may_wait(engine, patch_model, windows, buffers, right):
+    engine.start(*buffers, len(windows))
+    assert in_threads(engine.wait) == [None]
+    np.testing.assert_array_equal(buffers[1], patch_model.forward(windows))
+    assert in_threads(lambda: engine.start(*buffers, len(windows))) == [None]  # and then is gone
+    right()
+
+
+def test_coroutines_take_turns(engine, patch_model, windows, right):
+    async def together():
+        runs = [engine.run_async(windows, batch=batch) for batch in (2, 3, 4)]
+        return await asyncio.gather(*runs, asyncio.to_thread(right), asyncio.to_thread(right))
+
+    for forecast in asyncio.run(together())[:3]:
+        np.testing.assert_array_equal(forecast, patch_model.forward(windows))
+
+
+def test_a_run_in_the_thread_of_a_waiting_coroutine_is_refused_at_once(engine, patch_model, windows):
+    engine.timeout = PATIENCE
+
+    async def both():
+        task = asyncio.create_task(engine.run_async(windows))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        with pytest.raises(EngineError, match="which cannot go on while its thread waits: await it first"):
+            engine.run(windows)
+        assert time.monotonic() - began < PATIENCE / 2
+        return await task
+
+    np.testing.assert_array_equal(asyncio.run(both()), patch_model.forward(windows))
+
+
+def test_interrupts_in_one_event_loop_after_another(engine, patch_model, windows):
+    for _ in range(2):
+        np.testing.assert_array_equal(asyncio.run(engine.run_async(windows)), patch_model.forward(windows))
+    open_engine(config=CONFIG)  # pynq forgets the interrupts of before
+    np.testing.assert_array_equal(asyncio.run(engine.run_async(windows)), patch_model.forward(windows))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("where", ["_write_program", "_wait", "_finish", "_reset"])
+def test_a_run_that_is_broken_off(engine, windows, monkeypatch, where, error, right):
+    """Leaves the engine free, for this thread and for others."""
+    done = getattr(engine, where)
+
+    def broken_off(*arguments):
+        monkeypatch.undo()
+        if where == "_finish":
+            done(*arguments)
+        raise error
+
+    monkeypatch.setattr(engine, where, broken_off)
+    if where == "_write_program":
+        engine.overlay.download()
+    with pytest.raises(error):
+        engine.reset() if where == "_reset" else engine.run(windows)
+    assert in_threads(right) == [None]
+    right()
+
+
+def test_a_run_whose_reset_is_broken_off_too(engine, windows, buffers, monkeypatch, right):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    for name in ("_wait", "_reset"):
+        monkeypatch.setattr(engine, name, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(windows)
+    monkeypatch.undo()
+    assert engine.status.busy
+    assert in_threads(right) == [None]
+
+
+def test_a_coroutine_that_is_cancelled(engine, windows, right):
+    async def cancel():
+        task = asyncio.create_task(engine.run_async(windows))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not engine.status.busy
+
+    asyncio.run(cancel())
+    right()
 
 
 def test_another_model_is_a_reload(engine, patch_model, point_model, windows, right):
@@ -181,7 +518,6 @@ def test_interrupt_that_is_not_connected(engine, windows, right):
     engine.irq = None
     with pytest.raises(EngineError, match="not connected"):
         asyncio.run(engine.run_async(windows))
-    engine.wait()  # it had been started
     right()
 
 
@@ -193,7 +529,7 @@ def test_start_while_busy_leaves_the_run_as_it_is(engine, patch_model, windows, 
     with pytest.raises(EngineError, match="busy"):
         engine.load(patch_model)
     engine.wait()
-    np.testing.assert_array_equal(engine._take(buffers[1]), patch_model.forward(windows))
+    np.testing.assert_array_equal(buffers[1], patch_model.forward(windows))
     right()
 
 
@@ -218,25 +554,22 @@ def test_write_while_busy(engine, windows, buffers, right):
 @pytest.mark.parametrize("short", [0, 1])
 def test_short_buffer(engine, windows, buffers, short, right):
     cut = [buffer[: len(windows) - 1] if i == short else buffer for i, buffer in enumerate(buffers)]
-    engine.start(*cut, len(windows))
     with pytest.raises(EngineError, match="too short") as caught:
-        engine.wait()
-    assert caught.value.cause == 4
+        engine.start(*cut, len(windows))
+    assert caught.value.cause == 4 and str(engine.status) == "status: idle"
     right()
 
 
 @pytest.mark.parametrize("address", [1 << 32, (1 << 32) - 4096, 0x1000_0004])
 def test_buffer_that_the_engine_cannot_address(engine, windows, buffers, address, right):
-    far = SimpleNamespace(device_address=address, nbytes=4096, flush=lambda: None)
     with pytest.raises(EngineError, match=f"0x{address:X}"):
-        engine.start(far, buffers[1], len(windows))
+        engine.start(elsewhere(buffers[0], address), buffers[1], len(windows))
     right()
 
 
 @pytest.mark.parametrize("which, cause", [(0, 5), (1, 6)], ids=["read", "write"])
 def test_bus_error(engine, windows, buffers, which, cause, right):
-    nowhere = SimpleNamespace(device_address=0x8000_0000, nbytes=1 << 20, flush=lambda: None)
-    engine.start(*[nowhere if i == which else buffer for i, buffer in enumerate(buffers)], len(windows))
+    engine.start(*[elsewhere(buffer, 0x8000_0000) if i == which else buffer for i, buffer in enumerate(buffers)], len(windows))
     with pytest.raises(EngineError, match=re.escape(isa.CAUSES[cause])) as caught:
         engine.wait()
     assert caught.value.cause == cause
@@ -273,7 +606,7 @@ def test_memory_that_does_not_answer(engine, windows, right):
 
 
 def test_slow_run_is_no_fault_as_long_as_windows_are_finished(engine, patch_model, windows, monkeypatch):
-    engine.timeout = 0  # every look finds the deadline passed, and has to find another window finished
+    engine.timeout = 1e-9  # every look finds the deadline passed, and has to find another window finished
     monkeypatch.setattr(engine.device, "idle", 2000)
     np.testing.assert_array_equal(engine.run(windows), patch_model.forward(windows))
 
@@ -282,13 +615,13 @@ def test_slow_run_is_no_fault_as_long_as_windows_are_finished(engine, patch_mode
 def test_wrong_bitstream_by_its_registers(engine, monkeypatch, name, value, message):
     monkeypatch.setattr(isa, name, value)
     with pytest.raises(EngineError, match=f"wrong bitstream: .*{message}"):
-        engine._identify(hwh.BASE)
+        engine._identify()
 
 
 def test_wrong_bitstream_by_its_configuration(engine, monkeypatch):
     monkeypatch.setattr(isa, "CONFIGS", {"other": replace(isa.CONFIGS[CONFIG], rows=99)})
     with pytest.raises(EngineError, match=r"wrong bitstream: configuration 0x[0-9A-F]{8} is none of other"):
-        engine._identify(hwh.BASE)
+        engine._identify()
 
 
 def test_bitstream_of_another_board(monkeypatch):

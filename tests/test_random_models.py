@@ -30,6 +30,11 @@ def test_every_kind_is_there(models):
     tensors = [t for m in models for t in m.tensors.values()]
     assert {t.high - t.low + 1 for t in tensors} >= {4, 8, 16, 32, 64, 128, 256} and any(t.zero_point for t in tensors)
     assert any(m.anchor is None for m in models) and any(m.anchor is not None and m.anchor < 0 for m in models)
+    asymmetric = [t for t in tensors if t.zero_point]
+    assert any(t.zero_point == t.low < -8 for t in asymmetric) and any(t.zero_point == t.high > 7 for t in asymmetric)
+    shapes = {(m.context % 4, m.horizon % 4) for m in models}
+    assert len(shapes) > 12 and {1} < {m.horizon for m in models} and max(m.horizon for m in models) > 28
+    assert any(m.tensors["tokens.position"].shape[0] == 1 for m in models)
     shifts = np.concatenate([a for m in models for name, a in m.arrays.items() if name.endswith(".n")])
     assert set(shifts) >= set(range(1, 41))
     biases = np.concatenate([a for m in models for name, a in m.arrays.items() if name.endswith(".bias")])
@@ -38,7 +43,7 @@ def test_every_kind_is_there(models):
 
 def test_most_forecasts_change_with_the_window(models):
     alive = [np.ptp(m.output_codes(extreme_windows(m, 0, 12)), axis=0).any() for m in models]
-    assert np.mean(alive) > 0.8
+    assert np.mean(alive) > 0.7  # the extreme ones are not
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,6 +1,7 @@
 """The simulated device behaves as a board does: memory, caches, registers, clocks, interrupts, download."""
 
 import gc
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import pynq
 import pytest
 from pynq.pl_server.device import Device, DeviceMeta
 
-from qatlib import sim_device
+from qatlib import paths, sim_device
 from qatlib.engine import bitstream, hwh, isa
 from qatlib.engine.registers import OFFSETS
 from qatlib.overlay import open_engine
@@ -104,6 +105,55 @@ def test_buffers_lie_apart_and_aligned(device):
     places = [(b.device_address, b.device_address + b.nbytes) for b in buffers]
     assert all(first % 4096 == 0 for first, _ in places)
     assert all(last <= first for (_, last), (first, _) in pairwise(places))
+
+
+def test_addresses_are_used_again(device):
+    kept = [pynq.allocate((n,), np.uint8, target=device) for n in (1, 8192, 1)]
+    hole = kept[1].device_address
+    kept[1].freebuffer()
+    small, large = (pynq.allocate((n,), np.uint8, target=device).device_address for n in (4097, 8193))
+    assert small == hole and large > kept[2].device_address
+
+
+def test_buffers_come_and_go_on_any_thread_while_the_engine_is_at_work(device):
+    at_work, shared = [True], []
+
+    def allocates():
+        while at_work[0]:
+            buffers = [pynq.allocate((n,), np.uint8, target=device) for n in (1, 5000, 100)]
+            shared.append(len({b.device_address for b in buffers}) == 3 and all(b.device_address in device.rtl._arrays for b in buffers))
+
+    threads = [threading.Thread(target=allocates, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(shared) < 200:
+        device.rtl.step(100)
+    at_work[0] = False
+    for thread in threads:
+        thread.join(60)
+    gc.collect()
+    assert all(shared) and device.rtl._arrays.keys() == device._memory.keys()
+
+
+def test_a_buffer_that_was_freed_is_named(device):
+    buffer = pynq.allocate((4,), np.int16, target=device)
+    view = buffer[:]
+    buffer.freebuffer()
+    for call in (view.flush, view.invalidate):
+        with pytest.raises(MemoryError, match=f"no buffer at address 0x{view.device_address:08X}; was it freed"):
+            call()
+
+
+def test_nobody_sees_half_an_overlay(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bitstream, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sim_device.write_overlay(isa.CONFIGS["xc7s15"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("free", [lambda buffer: buffer.freebuffer(), lambda buffer: None], ids=["freed", "forgotten"])

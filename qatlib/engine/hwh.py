@@ -34,15 +34,19 @@ def write(path):
 
 def check(path):
     """ValueError unless the engine that this file describes has our name and aperture, and our registers if it lists any."""
-    root = ElementTree.parse(path).getroot()
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is no XML: {error}; build the overlay again") from None
     module = next((m for m in root.iter("MODULE") if m.get("VLNV") == VLNV), None)
     if module is None:
         raise ValueError(f"{path} describes no {VLNV}; was another design built?")
     ranges = [m for m in root.iter("MEMRANGE") if m.get("INSTANCE") == module.get("INSTANCE")]
-    sizes = {int(m.get("HIGHVALUE"), 16) - int(m.get("BASEVALUE"), 16) + 1 for m in ranges if m.get("MEMTYPE") == "REGISTER"}
+    ends = [(m.get("BASEVALUE", ""), m.get("HIGHVALUE", "")) for m in ranges if m.get("MEMTYPE") == "REGISTER"]
+    sizes = {_number(last, path, 16) - _number(first, path, 16) + 1 for first, last in ends}
     if sizes != {SIZE}:
         raise ValueError(f"{path}: the engine's aperture has {sorted(sizes)} bytes, not {SIZE}; see overlays/build.tcl")
-    found, wanted = _layout(module), {name: _expected(offset, fields) for name, offset, _, fields, _ in isa.REGISTERS}
+    found, wanted = _layout(module, path), {name: _expected(offset, fields) for name, offset, _, fields, _ in isa.REGISTERS}
     if found and found != wanted:
         wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise ValueError(f"{path}: register {', '.join(wrong)} is not that of qatlib.engine.isa; build the overlay again")
@@ -117,11 +121,18 @@ def _expected(offset, fields):
     return offset, {name: (start, bits) for start, (name, bits) in zip(starts, fields)}
 
 
-def _layout(module):
+def _number(text, path, base=0):
+    try:
+        return int(text, base)
+    except ValueError:
+        raise ValueError(f"{path}: {text!r} stands where a number should; build the overlay again") from None
+
+
+def _layout(module, path):
     """The registers of a module as the file has them, in the form of `_expected`."""
 
     def value(element, name):
-        return next(int(p.get("VALUE"), 0) for p in element.findall("PROPERTY") if p.get("NAME") == name)
+        return _number(next((p.get("VALUE", "") for p in element.findall("PROPERTY") if p.get("NAME") == name), ""), path)
 
     def fields(register):
         return {f.get("NAME"): (value(f, "BIT_OFFSET"), value(f, "BIT_WIDTH")) for f in register.iter("FIELD")}

@@ -17,7 +17,8 @@ FAMILIES = ("patch", "point", "decoder")
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's look-back."""
+    """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's look-back;
+    extreme: share of numbers that saturate or vanish, at least; where there are any, many zero points are at an end of their range."""
 
     family: str
     tokens: int
@@ -28,6 +29,7 @@ class Shape:
     layers: int = 1
     factor: int = 4
     label: int = 1
+    extreme: float = 0
 
     @property
     def context(self):
@@ -41,7 +43,11 @@ def random_shape(rng):
     tokens = int(rng.choice([1 + (patch == 1), rng.integers(2, 12), rng.integers(2, 40)]))
     heads = int(rng.choice([h for h in (1, 2, 3, 4) if d_model % h == 0]))
     layers, label = int(rng.choice([1, 1, 2, 3])), int(rng.integers(1, min(tokens * patch, 24) + 1))
-    return Shape(family, tokens, patch, int(rng.integers(1, 28)), d_model, heads, layers, int(rng.integers(1, 5)), label)
+    horizon, extreme = (
+        int(rng.choice([1, *rng.integers(1, 28, 14), rng.integers(28, 129)])),
+        float(rng.choice([0] * 9 + [0.1] * 5 + [0.3, 1])),
+    )
+    return Shape(family, tokens, patch, horizon, d_model, heads, layers, int(rng.integers(1, 5)), label, extreme)
 
 
 def random_model(seed, shape=None):
@@ -89,7 +95,7 @@ class _Builder:
 
     def model(self, name):
         rng, shape, family = self.rng, self.shape, self.shape.family
-        self.wild = rng.choice([0.01, 0.03, 0.1])  # share of numbers that are extreme
+        self.wild = max(rng.choice([0.01, 0.03, 0.1]), shape.extreme)  # share of numbers that are extreme
         self.same = rng.integers(2)  # one width for all tensors of a kind, as in most exports
         self.widths = {}
         anchor = rng.choice([None, None, int(rng.integers(kernels.COUNT_MIN, kernels.COUNT_MAX + 1))])
@@ -245,7 +251,10 @@ class _Builder:
         bits = self._width(role)
         low, high = kernels.code_range(bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits))
         symmetric = role in ("unsigned", "product") or self.rng.random() < 0.4
-        return low, high, 0 if symmetric else int(self.rng.integers(low, high + 1))
+        zero_point = 0 if symmetric else int(self.rng.integers(low, high + 1))
+        if zero_point and self.shape.extreme:
+            zero_point = int(self.rng.choice([low, high, zero_point]))
+        return low, high, zero_point
 
     def _multipliers(self, accumulator, reach, channels):
         """m and n, one for all or per channel, that bring the accumulator (.., channel) to codes up to about `reach`; some do not."""

@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -100,17 +101,25 @@ def _library(path):
 
 
 class Rtl:
-    """One simulated engine: a chip with its memory. Addresses of registers count from the start of its aperture, in bytes."""
+    """One simulated engine: a chip with its memory. Addresses of registers count from the start of its aperture, in bytes.
+
+    Threads may call its methods at the same time; each has the engine alone.
+    """
 
     def __init__(self, config, netlist=()):
         self.config = config
         self._c = _library(build(config, netlist))
         self._sim = self._c.sim_new()
         self._arrays = {}  # mapped, so that they stay alive
+        self._lock = threading.RLock()  # Python forgets arrays, and calls `unmap`, in the midst of anything
 
     def __del__(self):
         if getattr(self, "_sim", None):
             self._c.sim_free(self._sim)
+
+    def _call(self, name, *arguments):
+        with self._lock:
+            return getattr(self._c, f"sim_{name}")(self._sim, *arguments)
 
     def write(self, address, value):
         self.write_block(address, np.array([int(value) & 0xFFFFFFFF], np.uint32))
@@ -118,52 +127,54 @@ class Rtl:
     def write_block(self, address, words):
         """uint32 (n,) to consecutive addresses."""
         words = np.ascontiguousarray(words, dtype=np.uint32)
-        if self._c.sim_write(self._sim, address, words.ctypes.data, len(words)):
+        if self._call("write", address, words.ctypes.data, len(words)):
             raise TimeoutError(f"the engine does not take a write to 0x{address:05x}")
 
     def read(self, address):
-        value = self._c.sim_read(self._sim, address)
+        value = self._call("read", address)
         if value < 0:
             raise TimeoutError(f"the engine does not answer a read from 0x{address:05x}")
         return value
 
     def step(self, cycles):
-        self._c.sim_step(self._sim, cycles)
+        self._call("step", cycles)
 
     def wait_irq(self, most):
         """Run until the interrupt is up, at most so many cycles. -> whether it is."""
-        return bool(self._c.sim_wait_irq(self._sim, most))
+        return bool(self._call("wait_irq", most))
 
     @property
     def cycle(self):
-        return self._c.sim_cycle(self._sim)
+        return self._call("cycle")
 
     def map(self, address, array):
         """Let the engine's bus see a C-contiguous array at an address; what is not mapped answers with an error."""
         if not array.flags.c_contiguous:
             raise ValueError("only a C-contiguous array can be memory")
-        self.unmap(address)
-        self._arrays[address] = array
-        self._c.sim_map(self._sim, address, array.nbytes, array.ctypes.data)
+        with self._lock:
+            self.unmap(address)
+            self._arrays[address] = array
+            self._call("map", address, array.nbytes, array.ctypes.data)
 
     def unmap(self, address):
-        self._c.sim_unmap(self._sim, address)
-        self._arrays.pop(address, None)
+        with self._lock:
+            self._call("unmap", address)
+            self._arrays.pop(address, None)
 
     def memory(self, *, latency=0, stall=0, bad_read=1, bad_write=1, deaf=False):
         """How the memory behaves: cycles to a first word, pauses in 256 cycles, an address that answers with an error, no answer at all."""
-        self._c.sim_memory(self._sim, latency, stall, bad_read, bad_write, deaf)
+        self._call("memory", latency, stall, bad_read, bad_write, deaf)
 
     def mark(self):
         """Forget the times of `first_in` and `last_out`."""
-        self._c.sim_mark(self._sim)
+        self._call("mark")
 
     @property
     def first_in(self):
         """Cycle in which the first word of input was accepted."""
-        return self._c.sim_first_in(self._sim)
+        return self._call("first_in")
 
     @property
     def last_out(self):
         """Cycle in which the last word of output was valid and accepted."""
-        return self._c.sim_last_out(self._sim)
+        return self._call("last_out")

@@ -30,6 +30,13 @@ def pad(counts):
     return padded
 
 
+def _check(program, counts):
+    if counts.dtype != np.int16:
+        raise TypeError(f"counts are {counts.dtype}, not int16")
+    if counts.ndim != 2 or counts.shape[1] != program.context:
+        raise ValueError(f"counts have shape {counts.shape}; {program.name} takes (windows, {program.context})")
+
+
 def load(rtl, program):
     """Write a program and its parameters."""
     for address, words in program.writes:
@@ -37,7 +44,11 @@ def load(rtl, program):
 
 
 def run(rtl, program, counts):
-    """int16 (windows, context) through a loaded engine -> (int16 (windows, horizon), cycles from start to done)."""
+    """int16 (windows, context) through a loaded engine -> (int16 (windows, horizon), cycles from start to done).
+
+    TypeError, ValueError for other counts; EngineError for a run that fails, or of less than one window or more than a run can have.
+    """
+    _check(program, counts)
     source = pad(counts)
     target = np.zeros((len(counts), -(-program.horizon // 4) * 4), np.int16)
     rtl.map(INPUT, source)
@@ -62,9 +73,11 @@ def run(rtl, program, counts):
 def simulate(model, counts, config, *, rtl=None):
     """Forecasts of the simulated engine: int16 (windows, context) -> (int16 (windows, horizon), Cycles).
 
-    model: IntegerModel or Program. rtl: an engine to use; else one is made. Raises compiler.DoesNotFit, EngineError, rtl.BuildError.
+    model: IntegerModel or Program. rtl: an engine to use; else one is made. Raises compiler.DoesNotFit, EngineError, rtl.BuildError;
+    TypeError and ValueError for other counts.
     """
     program = model if isinstance(model, Program) else compile(model, config)
+    _check(program, counts)
     rtl = rtl or Rtl(config)
     load(rtl, program)
     first, single = run(rtl, program, counts[:1])

@@ -6,7 +6,6 @@ file. NumPy runs every survivor, C one of each program that differs in more than
 """
 
 import copy
-import ctypes
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from qatlib.engine.memory import Unsupported
 from qatlib.engine.random_models import extreme_windows, random_model
 from qatlib.engine.rtl import Rtl, build
 from qatlib.integer_model import IntegerModel
-from qatlib.mcu.export import Program, export_c
+from tests.attack.exported import exported
 from tests.attack.outcome import Outcome
 
 FILES, IN_C, ON_ENGINE = {False: 300_000, True: 3_000}, {False: 2_000, True: 60}, {False: 1_000, True: 60}
@@ -372,18 +371,7 @@ def judge(function, seeds):
 
 
 def by_c(model, counts, host=False):
-    """By the packed code, not optimised: it is the code that is judged, and there are many."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, _ = export_c(model, folder, "model", host=host)
-        command = [*native.compiler(".c"), "-std=c99", "-O0", "-march=native", "-shared", "-fPIC"]
-        native.run([*command, str(source), "-o", f"{folder}/model.so"])
-        library = ctypes.CDLL(f"{folder}/model.so")
-    memory = np.zeros(Program(model, host=host).workspace // 4 + 1, np.int32)
-    forecasts = np.empty((len(counts), model.horizon), np.int16)
-    library.model_forecasts.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
-    library.model_forecasts.restype = None
-    library.model_forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, memory.ctypes.data)
-    return forecasts
+    return exported(model, counts, host=host)
 
 
 def by_c_of_vectors(model, counts):
