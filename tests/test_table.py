@@ -23,7 +23,7 @@ def spoiled(*replacements):
 
 def check(tmp_path, text, target=None):
     path = write(tmp_path, text)
-    return table.check(table.read(path), target, path)
+    return table.check(table.read(path, target), path)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def check(tmp_path, text, target=None):
     ids=["plain", "crlf", "bom", "blank lines", "T", "time column by content", "text column"],
 )
 def test_good_files(tmp_path, text):
-    times, values, target, step = check(tmp_path, text)
-    assert target == "value" and step == np.timedelta64(1, "h")
+    times, values, step = check(tmp_path, text)
+    assert step == np.timedelta64(1, "h")
     assert times.dtype == "datetime64[s]" and (times == HOURS).all() and (values == np.arange(48)).all()
 
 
@@ -52,7 +52,7 @@ def test_numbers_are_read_exactly(tmp_path):
 
 def test_fractions_of_a_second_are_kept(tmp_path):
     rows = [f"2020-01-01 00:00:{i // 2:02d}.{5 * (i % 2)},{i}" for i in range(40)]
-    times, _, _, step = check(tmp_path, "\n".join(["date,value", *rows]))
+    times, _, step = check(tmp_path, "\n".join(["date,value", *rows]))
     assert step == np.timedelta64(500, "ms") and len(np.unique(times)) == 40
 
 
@@ -140,7 +140,7 @@ def test_sampling_without_a_period_is_refused(tmp_path):
 def test_clean_repairs_and_reports(tmp_path):
     good, late = LINES[FAULTY], "2020-01-01 09:00:00,77"
     text = spoiled("2020-01-01 12:00:00,n/a", "yesterday,1", "2020-01-01 12:00:00,1,2", late, LINES[FAULTY + 2], good)
-    frame, report = table.clean(table.read(write(tmp_path, text)), "value")
+    frame, report = table.clean(table.read(write(tmp_path, text)))
     assert report == (
         "dropped 1 row (line 16): another number of cells than the header has",
         "dropped 1 row (line 15): no time such as 2016-07-01 14:00:00 in column 'date'",
@@ -148,20 +148,20 @@ def test_clean_repairs_and_reports(tmp_path):
         "sorted 3 rows (line 17, 19, 20): earlier than a row before",
         "dropped 2 rows (line 17, 21): same time as a row before",
     )
-    times, values, _, _ = table.check(frame)
+    times, values, _ = table.check(frame)
     assert (times == HOURS).all() and (values == np.arange(48)).all()  # of the two rows at 09:00 the first is kept
 
 
 def test_clean_keeps_the_first_of_equal_times(tmp_path):
     again = [line.split(",")[0] + ",-1" for line in LINES[1:]]
-    frame, report = table.clean(table.read(write(tmp_path, "\n".join([*LINES, *again]))), "value")
+    frame, report = table.clean(table.read(write(tmp_path, "\n".join([*LINES, *again]))))
     assert frame["value"].astype(float).tolist() == list(range(48))
     assert report[1] == "dropped 48 rows (line 50, 51, 52, 53, 54, ..): same time as a row before"
 
 
 def test_clean_leaves_a_good_file_alone(tmp_path):
     frame = table.read(write(tmp_path, "\n".join(LINES)))
-    repaired, report = table.clean(frame, "value")
+    repaired, report = table.clean(frame)
     assert report == () and repaired.equals(frame)
 
 
@@ -173,7 +173,7 @@ def test_a_placeholder_is_a_fault(tmp_path, placeholder):
         return
     with pytest.raises(ValueError, match=r"line 14, .*placeholder or a mistake in column 'value'.*CLEAN=1"):
         check(tmp_path, text)
-    frame, report = table.clean(table.read(write(tmp_path, text)), "value")
+    frame, report = table.clean(table.read(write(tmp_path, text)))
     assert len(frame) == 47 and report[0].startswith("dropped 1 row (line 14): so far from all others")
 
 
@@ -189,4 +189,4 @@ def test_rare_large_values_are_none(tmp_path):
 def test_clean_with_nothing_left(tmp_path):
     frame = table.read(write(tmp_path, "date,value\n2020-01-01\n2020-01-02\n"))
     with pytest.raises(ValueError, match="no row can be used: dropped 2 rows"):
-        table.clean(frame, "value")
+        table.clean(frame)
