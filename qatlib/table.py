@@ -19,6 +19,7 @@ import pandas as pd
 
 MIN_ROWS = 10
 LONGEST = 1 << 20  # characters of a line
+CHUNK = 1 << 16  # cells that are parsed at a time
 FAR, FAR_SENTINEL = 100, 3  # times the span from the 5th to the 95th percentile
 LIMITS = (2.0**15 - 1, 2.0**15, 2.0**16 - 1, 2.0**31 - 1, 2.0**31, 2.0**32 - 1)  # of integers, in magnitude
 BEYOND = 1e18  # more than sensors read: what fills gaps in files, such as 1e20, 9.97e36 or the largest float
@@ -272,8 +273,9 @@ def _sentinels(magnitude):
 def _times(cells):
     """Texts -> datetime64[us] (rows,), NaT for what is no time or carries a zone."""
     found = (TIME.fullmatch(cell) if isinstance(cell, str) else None for cell in cells)
-    parsed = pd.to_datetime([match and match[1] for match in found], format="ISO8601", errors="coerce")
-    return parsed.to_numpy().astype("datetime64[us]")
+    texts = iter(lambda: [match and match[1] for match in islice(found, CHUNK)], [])
+    parsed = [pd.to_datetime(part, format="ISO8601", errors="coerce", cache=False).to_numpy() for part in texts]
+    return np.concatenate([np.zeros(0, "datetime64[us]"), *parsed]).astype("datetime64[us]")
 
 
 def _numbers(cells):
