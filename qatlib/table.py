@@ -28,7 +28,7 @@ TIME_NAMES = ("date", "time", "timestamp", "datetime")
 EXAMPLE = "2016-07-01 14:00:00"
 WAY_OUT = "correct the file, or repair it with CLEAN=1 (clean=True)"
 DATED = re.compile(r"\d{4}[-/]\d", re.ASCII)
-CLOCK = r"\d{4}[-/]\d\d?(?:[-/]\d\d?)?(?:[T ]\d\d?(?::\d\d?(?::\d\d?(\.\d{1,6})?)?)?)?"
+CLOCK = r"\d{4}[-/]\d\d?(?:[-/]\d\d?(?:[T ]\d\d?(?::\d\d?(?::\d\d?(\.\d{1,6})?)?)?)?)?"
 TIME = re.compile(rf"[ \t]*({CLOCK})(?(2)0*)[ \t]*", re.ASCII)
 ZONE = r"(?:Z|(?:UTC|GMT)?[+\-\u2212]\d\d?(?::?\d\d){0,2}|UTC|GMT)"
 ZONED = re.compile(rf"[ \t]*{CLOCK}\d*[ \t]*{ZONE}[ \t]*", re.ASCII | re.IGNORECASE)
@@ -136,7 +136,7 @@ def choose_columns(frame, target=None, path="table"):
     if not choices:
         raise ValueError(f"{path}: no column of times such as {EXAMPLE}; {listed}")
     time = choices[0]
-    if not np.isnat(_times([time]))[0]:
+    if TIME.fullmatch(time):
         raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
     numeric = [name for i, name in enumerate(columns) if name != time and np.isfinite(_numbers(head.iloc[:, i])).any()]
     candidates = [target] if target else numeric or [name for name in columns if name != time]
@@ -279,7 +279,7 @@ def _times(cells):
 
 
 def _numbers(cells):
-    """Texts -> float64 (rows,), exactly as written; NaN for what is no number."""
+    """Texts -> float64 (rows,), the nearest to what is written; NaN for what is no number."""
     return np.array([float(cell) if isinstance(cell, str) and NUMBER.fullmatch(cell) else np.nan for cell in cells], dtype=np.float64)
 
 

@@ -365,15 +365,18 @@ def _quoted(lines, at):
 
 
 def clock(text):
-    found = re.fullmatch(
-        r"([0-9]{4})([-/])([0-9]{1,2})(?:\2([0-9]{1,2}))?(?:[T ]([0-9]{1,2})(?::([0-9]{1,2})(?::([0-9]{1,2})(?:\.([0-9]+))?)?)?)?",
-        text.strip(" \t"),
-    )
-    if not found or (found[8] or "").rstrip("0")[6:]:
+    text = text.strip(" \t")
+    date, space, hours = text.partition(" " if " " in text else "T")
+    day = re.fullmatch(r"([0-9]{4})([-/])([0-9]{1,2})(?:\2([0-9]{1,2}))?", date)
+    at = re.fullmatch(r"([0-9]{2})|([0-9]{1,2}):([0-9]{1,2})(?::([0-9]{1,2})(?:\.([0-9]+))?)?", hours)
+    if not day or (space and not (at and day[4])):
         return None
+    hour, minute, second, fraction = (at[1] or at[2], at[3], at[4], at[5] or "") if at else (0, 0, 0, "")
+    if fraction.rstrip("0")[6:]:
+        return None
+    whole = [int(part or 0) for part in (day[1], day[3], day[4] or 1, hour, minute, second)]
     try:
-        whole = [int(found[i] or default) for i, default in ((1, 0), (3, 0), (4, 1), (5, 0), (6, 0), (7, 0))]
-        return np.datetime64(datetime(*whole, int((found[8] or "").ljust(6, "0")[:6])), "us")
+        return np.datetime64(datetime(*whole, int(fraction.ljust(6, "0")[:6])), "us")
     except ValueError:
         return None
 
@@ -421,7 +424,7 @@ def _misread(raw, names, rows):
     if _swallows(records):
         return "a cell swallowed a row", {}
     header = [name.strip() for name in records[0][1]]
-    at = [header.index(name) for name in names]
+    at = [header.index(re.sub("\r\n|\r|\n", "\n", name)) for name in names]
     found = {line: (cells[at[0]], cells[at[1]]) if len(cells) == len(header) else None for line, cells, _ in records[1:]}
     for line, (when, value) in rows.items():
         cells = found.get(line)
@@ -431,10 +434,17 @@ def _misread(raw, names, rows):
 
 
 def judge(raw, mutations, limits, path):
-    """(complaints without CLEAN, complaints with it, whether each was refused)"""
+    """(whether refused, complaint or None) without CLEAN, and with it."""
     path.write_bytes(raw)
     target = "value" if b"value" in raw[:400] else None
-    return _judge_as_is(raw, mutations, path, target), _judge_cleaned(raw, limits, path, target)
+    frame, error, seconds = _attempt(lambda: table.read(path, target))
+    if error or seconds > SLOW:
+        return [(bool(error), _undocumented(error, seconds) or _refused_though_sound(error, mutations))] * 2
+    return _judge_as_is(raw, mutations, frame, path, target), _judge_cleaned(raw, limits, frame)
+
+
+def _refused_though_sound(error, mutations):
+    return f"refused though sound: {error}" if set(mutations) <= set(HARMLESS) else None
 
 
 def _undocumented(error, seconds):
@@ -445,15 +455,14 @@ def _undocumented(error, seconds):
     return None
 
 
-def _judge_as_is(raw, mutations, path, target):
+def _judge_as_is(raw, mutations, frame, path, target):
     def call():
-        return table.read(path, target), data.load(str(path), target=target)
+        table.check(frame)
+        return data.load(str(path), target=target)
 
-    result, error, seconds = _attempt(call)
+    dataset, error, seconds = _attempt(call)
     if error or seconds > SLOW:
-        sound = set(mutations) <= set(HARMLESS) and f"refused though sound: {error}"
-        return bool(error), _undocumented(error, seconds) or sound or None
-    frame, dataset = result
+        return bool(error), _undocumented(error, seconds) or _refused_though_sound(error, mutations)
     rows = dict(zip(frame.index, zip(dataset.times.astype("datetime64[us]"), dataset.values, strict=True), strict=True))
     complaint, found = _misread(raw, frame.columns, rows)
     if not complaint and set(rows) != set(found):
@@ -464,10 +473,10 @@ def _judge_as_is(raw, mutations, path, target):
     return False, complaint
 
 
-def _judge_cleaned(raw, limits, path, target):
+def _judge_cleaned(raw, limits, frame):
     def call():
-        frame, report = table.clean(table.read(path, target))
-        return frame, report, table.check(frame)
+        cleaned, report = table.clean(frame)
+        return cleaned, report, table.check(cleaned)
 
     result, error, seconds = _attempt(call)
     if error or seconds > SLOW:
