@@ -1,9 +1,9 @@
 """A user's CSV: read, judged, repaired. Only its time column and the column to forecast are kept and judged.
 
-Nothing is repaired unless asked for: every fault is a ValueError that names the line as an editor shows it, the column and the way out.
-Times are year first (ISO 8601), because 01/02/2016 may be either month, to the microsecond, and carry no time zone; numbers are decimal, in
-ASCII. A cell may hold line breaks, unless a line of it looks like a row: then its quotation mark was left open, and rows would be lost.
-Texts of a file are shown without what steers a terminal.
+Nothing is repaired unless asked for: every fault is a ValueError that names the line as an editor shows it, the column
+and the way out. Times are year first (ISO 8601), because 01/02/2016 may be either month, to the microsecond, and carry
+no time zone; numbers are decimal, in ASCII. A cell may hold line breaks, unless a line of it looks like a row: then its
+quotation mark was left open, and rows would be lost. Texts of a file are shown without what steers a terminal.
 """
 
 import csv
@@ -80,7 +80,7 @@ def _two_columns(records, columns, header):
 
 def _records(file, path):
     """(first line, cells) of every record that is not blank; lines count as in an editor, also after cells with line breaks."""
-    width, first, pending = 0, 1, []  # cells of the header; number of the first of the lines of the record that is being read
+    width, first, pending = 0, 1, []  # cells of the header; the record that is being read: its first line, all its lines
 
     def lines():
         for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
@@ -101,9 +101,8 @@ def _records(file, path):
             first = reader.line_num + 1
             pending.clear()
     except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {first + _open_at(pending)}: no CSV ({error}); is a quotation mark left open, or one too many?"
-        ) from None
+        line, advice = first + _open_at(pending), "is a quotation mark left open, or one too many?"
+        raise ValueError(f"{path}, line {line}: no CSV ({error}); {advice}") from None
 
 
 def _is_record(line, width):
@@ -234,23 +233,25 @@ def _judge(frame, path):
 
 
 def _far(values):
-    """What no sensor read: 100 spans away from nearly all values, or a placeholder such as -999 that stands apart from the others.
+    """What no sensor read: 100 spans away from nearly all values, or a placeholder, as -999 is, apart from the others.
 
-    A placeholder may fill any share of the rows, so the span, from the 5th to the 95th percentile, is that of the others. Apart: by more
-    than the span and twice the others' tail on that side, and besides 3 spans from their median, or repeated; or below zero where no other
-    value is. 99 and 99.9 may be percentages: they count among the others, and to repeat them says nothing.
+    A placeholder may fill any share of the rows, so the span, from the 5th to the 95th percentile, is that of the
+    others. Apart: by more than the span and twice the others' tail on that side, and besides 3 spans from their median,
+    or repeated; or below zero where no other value is. What strays by 3 spans, and is rarer than half the placeholders,
+    hides none. 99 and 99.9 may be percentages: they count among the others, and to repeat them says nothing.
     """
     if not len(values):
         return np.zeros(0, dtype=bool)
     distinct, which, often = np.unique(values, return_inverse=True, return_counts=True)
     sentinel = _sentinels(np.abs(distinct))
-    sentinel = (sentinel & (2 * sentinel.sum() < len(distinct)))[which]
+    sentinel = (sentinel & (2 * sentinel.sum() <= len(distinct)))[which]
     strong = sentinel & ((values < 0) | (values > 100))
     with np.errstate(over="ignore"):
         low, middle, high = np.percentile(values[~strong], (5, 50, 95))
         distance = np.abs(values - middle)
-        far = (distance > FAR * (high - low)) & (high > low)
-        others = values[~sentinel & ~far]
+        far, stray = ((distance > spans * (high - low)) & (high > low) for spans in (FAR, FAR_SENTINEL))
+        stray = far if strong.sum() <= 2 * (stray & ~sentinel).sum() else stray
+        others = values[~sentinel & ~stray]
         least, most = (others.min(), others.max()) if len(others) else (low, high)
         span = high - low if high > low else most - least
         gap = np.where(values < least, least - values, values - most)
@@ -261,7 +262,7 @@ def _far(values):
 
 
 def _sentinels(magnitude):
-    """Which magnitudes fill gaps in files: in nines, also as a float32 has them, powers of ten, limits of integers, beyond all sensors."""
+    """Which magnitudes fill gaps: in nines, also as a float32 has them, powers of ten, limits of integers, too large."""
     found = np.isin(magnitude, LIMITS) | (magnitude >= BEYOND)
     with np.errstate(divide="ignore", invalid="ignore"):
         leading = magnitude / 10.0 ** np.floor(np.log10(magnitude))

@@ -308,6 +308,20 @@ def test_placeholders_are_found_whatever_their_share(tmp_path, placeholder, shar
     assert (data.load(str(path), clean=True).values == np.delete(values, spoilt)).all()
 
 
+def test_a_damaged_placeholder_hides_no_others(tmp_path):
+    values = WAVE.copy()
+    values[::5], values[5] = -999.9, -998.9
+    with pytest.raises(ValueError, match=r"line 2, .*placeholder.*rows like this: 199"):
+        check(tmp_path, file_of(values))
+
+
+def test_placeholders_of_a_pump(tmp_path):
+    values = np.where(np.arange(1000) // 50 % 2, 4000.0, 0.0)
+    values[::7], values[::11] = -32768, 1e20
+    frame, _ = table.clean(table.read(write(tmp_path, file_of(values))))
+    assert set(frame["value"]) == {"0.0", "4000.0"}
+
+
 def test_several_placeholders_and_a_glitch_at_once(tmp_path):
     values = WAVE.copy()
     values[::4], values[1::5], values[7] = -999, 9999, 1e7
