@@ -129,13 +129,13 @@ def choose_columns(frame, target=None, path="table"):
     """
     columns, head = list(frame.columns), frame.head(100)
     listed = f"its columns are {', '.join(map(_shown, columns[:50]))}" + ", .." * (len(columns) > 50)
-    timed = [name for i, name in enumerate(columns) if (~np.isnat(_times(head.iloc[:, i]))).mean() > 0.5]
+    timed = [name for i, name in enumerate(columns) if np.mean([_is_time(cell) for cell in head.iloc[:, i]]) > 0.5]
     named = [name for name in columns if name.lower() in TIME_NAMES]
     choices = [name for name in named if name in timed] or timed or named
     if not choices:
         raise ValueError(f"{path}: no column of times such as {EXAMPLE}; {listed}")
     time = choices[0]
-    if TIME.fullmatch(time):
+    if _is_time(time):
         raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
     numeric = [name for i, name in enumerate(columns) if name != time and np.isfinite(_numbers(head.iloc[:, i])).any()]
     candidates = [target] if target else numeric or [name for name in columns if name != time]
@@ -277,6 +277,11 @@ def _times(cells):
     texts = iter(lambda: [match and match[1] for match in islice(found, CHUNK)], [])
     parsed = [pd.to_datetime(part, format="ISO8601", errors="coerce", cache=False).to_numpy() for part in texts]
     return np.concatenate([np.zeros(0, "datetime64[us]"), *parsed]).astype("datetime64[us]")
+
+
+def _is_time(cell):
+    """Whether it looks like one, even with a zone, which is for `check` to refuse."""
+    return isinstance(cell, str) and bool(TIME.fullmatch(cell) or ZONED.fullmatch(cell))
 
 
 def _numbers(cells):

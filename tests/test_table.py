@@ -216,6 +216,7 @@ def test_cases_of_the_attack(tmp_path, number):
         ("\n".join(LINES).replace("2020-01-", "day "), "column 'date' holds no time.*'day 01 00:00:00'"),
         ("\n".join(LINES).replace(":00,", ":00+01:00,"), "time zone.*'2020-01-01 00:00:00[+]01:00'"),
         ("\n".join(LINES).replace(":00,", ":00Z,"), "time zone"),
+        ("\n".join(LINES).replace("date", "when").replace(":00,", ":00+2,"), "times in column 'when' carry a time zone"),
         ("\n".join(f"{line},{i}" if i else f"{line},other" for i, line in enumerate(LINES)), "TARGET=column.*'value', 'other'"),
         ("\n".join(f"{line},{i}" if i else f"{line},date" for i, line in enumerate(LINES)), "2 columns are named 'date'"),
         (
