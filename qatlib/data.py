@@ -19,6 +19,7 @@ from qatlib.table import clean, read
 
 FOLDER = "QATLIB_DATA_DIR"  # environment variable: a folder that is looked at before anything is downloaded
 ETT_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
+SMALLEST, LARGEST = 1e-30, 1e30  # the magnitudes that a column may reach: 32-bit floats train on them
 TIMEOUT = 20  # seconds without an answer after which a download is given up
 MONTH = 30 * 24  # rows, in the published protocol
 SPLITS = ("train", "validation", "test")
@@ -65,9 +66,10 @@ class Windows:
 class Dataset:
     """One series of sensor values that passed every check.
 
-    times: datetime64 (rows,), in seconds, or microseconds where the file has fractions; values: float64 (rows,), in the sensor's units;
-    bounds: the rows at which train, validation and test end; mean, std: of the train rows; resolution: sensor units per count;
-    step: the sampling period; note: what every figure has to say about these data, '' as a rule.
+    name, target: printable, so that both may be shown anywhere; times: datetime64 (rows,), in seconds, or microseconds where the file has
+    fractions; values: float64 (rows,), in the sensor's units; bounds: the rows at which train, validation and test end; mean, std: of the
+    train rows; resolution: sensor units per count; step: the sampling period; note: what every figure has to say about these data, '' as a
+    rule.
     """
 
     name: str
@@ -143,22 +145,28 @@ def load(name="auto", *, target=None, clean=False):
     name, path, note = _locate(name)
     source = SOURCES.get(name)
     target = target or (source.target if source else None)
-    frame = _repair(read(path), target, path) if clean else read(path)
-    times, values, target, step = table.check(frame, target, path)
+    frame, shown = read(path, target), table.printable(path)
+    times, values, step = table.check(_repair(frame, shown) if clean else frame, shown)
+    target = table.printable(frame.columns[1])
     bounds = _bounds(len(values), source)
     train = values[: bounds[0]]
-    if np.ptp(train) == 0:
+    if train.min() == train.max():
         span = f"its {len(train)} train rows, {times[0]} to {times[len(train) - 1]}"
-        raise ValueError(f"{path}: column {target!r} is constant ({train[0]:g}) in {span}; choose another TARGET")
+        raise ValueError(f"{shown}: column {target!r} is constant ({train[0]:g}) in {span}; choose another TARGET")
+    largest = np.abs(values).argmax()
+    if not SMALLEST <= abs(values[largest]) <= LARGEST:
+        raise ValueError(
+            f"{shown}: column {target!r} reaches {values[largest]:g} at {times[largest]}, beyond {SMALLEST:g} to {LARGEST:g}; "
+            "correct it, or give the values in another unit"
+        )
     resolution = choose_resolution(values)
     if train.std() < 2 * resolution:
-        largest = np.abs(values).argmax()
         raise ValueError(
-            f"{path}: 16 bits cannot tell the values of column {target!r} apart beside {values[largest]:g} at {times[largest]}; "
+            f"{shown}: 16 bits cannot tell the values of column {target!r} apart beside {values[largest]:g} at {times[largest]}; "
             "if that is a mistake, correct it, else subtract a constant from all"
         )
     return Dataset(
-        name=name if source else path.stem,
+        name=name if source else table.printable(path.stem),
         target=target,
         times=times,
         values=values,
@@ -178,8 +186,8 @@ def _bounds(rows, source):
     return rows * 6 // 10, rows * 8 // 10, rows
 
 
-def _repair(frame, target, path):
-    frame, report = clean(frame, target, path)
+def _repair(frame, path):
+    frame, report = clean(frame, path)
     for line in report or ("nothing to repair",):
         print(f"{path}: {line}")
     return frame
@@ -190,10 +198,11 @@ def _locate(name):
     if name in SOURCES:
         return name, fetch(name), ""
     if name != "auto":
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"no data set and no file {name}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
-        return name, path, ""
+        path = os.path.expanduser(name)  # unlike Path's, it leaves a user that there is not as it is
+        if not os.path.isfile(path):
+            what = "no regular file is" if os.path.exists(path) else "no data set and no file"
+            raise FileNotFoundError(f"{what} {table.printable(name)}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
+        return name, Path(path), ""
     try:
         return "etth1", fetch("etth1"), ""
     except Unavailable as reason:
@@ -232,7 +241,8 @@ def _verified(path, source):
 
 
 def _sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_counts(values, resolution):
@@ -246,7 +256,10 @@ def to_counts(values, resolution):
 
 
 def choose_resolution(values):
-    """Finest of .., 0.001, 0.002, 0.005, 0.01, .. at which 1.25 times the largest magnitude fits in int16: the sensor's range."""
+    """Finest of .., 0.001, 0.002, 0.005, 0.01, .. at which 1.25 times the largest magnitude fits in int16: the sensor's range.
+
+    The largest magnitude must lie between SMALLEST and LARGEST.
+    """
     largest = 1.25 * float(np.abs(values).max())
     exponent = int(np.floor(np.log10(largest / kernels.COUNT_MAX)))
     series = (float(f"{digit}e{e}") for e in (exponent, exponent + 1) for digit in (1, 2, 5))

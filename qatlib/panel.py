@@ -81,12 +81,18 @@ def plot_times(times, ax=None):
 def save(ax, name, columns, playlist, engine):
     """Write FIGURES/name.svg, .png and .csv ({column: values}); the data and what ran stand on the figure. -> the figure."""
     figure = ax.figure
-    figure.suptitle(f"{playlist.title}; {engine.note}", x=0.99, ha="right", fontsize=9, color="0.35")
+    _entitle(figure, playlist, engine)
     paths.FIGURES.mkdir(parents=True, exist_ok=True)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
         figure.savefig(paths.FIGURES / (name + suffix), metadata=metadata)
     _write(paths.FIGURES / f"{name}.csv", columns)
     return figure
+
+
+def _entitle(figure, playlist, engine):
+    """The data and what ran, verbatim: a $ in a column's name begins no mathematics."""
+    title = f"{playlist.title}; {engine.note}"
+    figure.suptitle(title, x=0.99, ha="right", fontsize=9, color="0.35", parse_math=False)
 
 
 def table(name, columns):
@@ -149,7 +155,7 @@ class Live:
         plot_forecast(self.playlist, self.at, {self.label: forecast}, self.axes)
         seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in self.errors.items() if e)
         self.axes.set_xlabel(f"samples after the last input\nmean error so far (windows): {seen}")
-        self.figure.suptitle(f"{self.playlist.title}; {self.engine.note}", x=0.99, ha="right", fontsize=9, color="0.35")
+        _entitle(self.figure, self.playlist, self.engine)
 
     def picture(self):
         """The figure as PNG."""

@@ -42,11 +42,12 @@ def _profile(text):
 
 
 def _data(text):
-    path = Path(text).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(text))  # unlike Path's, it leaves a user that there is not as it is
+    if os.path.isfile(path):
         return str(path.absolute())
     if path.suffix or len(path.parts) > 1:
-        raise ValueError(f"there is no such file, seen from {Path.cwd()}")
+        what = "this is no regular file" if os.path.exists(path) else "there is no such file"
+        raise ValueError(f"{what}, seen from {Path.cwd()}")
     return text  # a name, which qatlib.data judges
 
 

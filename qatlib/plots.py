@@ -34,12 +34,17 @@ def save(ax, name, frame, dataset):
     """Write FIGURES/name.svg, .png and .csv (the frame), the data set's name on the figure. -> the figure."""
     figure = ax.figure
     note = f"  ({dataset.note})" if dataset.note else ""
-    figure.suptitle(f"{dataset.name}, {dataset.target}{note}", x=0.99, ha="right", fontsize=9, color="0.35")
+    figure.suptitle(f"{dataset.name}, {dataset.target}{note}", x=0.99, ha="right", fontsize=9, color="0.35", parse_math=False)
     paths.FIGURES.mkdir(parents=True, exist_ok=True)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
         figure.savefig(paths.FIGURES / (name + suffix), metadata=metadata)
     frame.to_csv(paths.FIGURES / f"{name}.csv", index=False)
     return figure
+
+
+def verbatim(name):
+    """A user's name for a legend, where $ would begin mathematics, and _ at the front leave it out."""
+    return (" " * name.startswith("_") + name).replace("$", r"\$")
 
 
 def save_table(frame, name):

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from qatlib.plots import COLOURS, PALETTE
+from qatlib.plots import COLOURS, PALETTE, verbatim
 from qatlib.search import ENGINE
 
 WIDTH_COLOURS = {"W4A4": PALETTE[0], "W3A3": PALETTE[1], "W2A4": PALETTE[4], "W2A2": PALETTE[3], "all 4 bit": PALETTE[2]}
@@ -39,7 +39,7 @@ def plot_widths(frame, ax=None):
         part = frame[frame["dataset"] == name].set_index("width").reindex(widths)
         x = np.arange(len(widths)) + 0.18 * (i - (len(datasets) - 1) / 2)
         error = np.nan_to_num([part["change"] - part["low"], part["high"] - part["change"]])
-        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], color=PALETTE[i], ms=6, capsize=3, label=name)
+        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], color=PALETTE[i], ms=6, capsize=3, label=verbatim(name))
     ax.axhline(0, color=COLOURS["float"], lw=2, label="float")
     ax.set_xticks(range(len(widths)), widths)
     ax.set(xlabel="bits (residual stream and edges 8, but for the last)", ylabel="test MSE against float (%)")

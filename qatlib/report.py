@@ -154,7 +154,7 @@ def write(experiment):
     about = f"{dataset.name}, {dataset.target}" + (f" ({dataset.note})" if dataset.note else "")
     english = f"{about}, {experiment.profile} profile: {windows:,} test windows, seeds: {seeds}"
     japanese = f"{about}、{experiment.profile}プロファイル：テスト窓{windows:,}、シード数{seeds}"
-    path.write_text(page(tables, figure, (english, japanese)))
+    path.write_text(page(tables, figure, (english, japanese)), encoding="utf-8")
     return path
 
 

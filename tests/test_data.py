@@ -1,5 +1,8 @@
 """Fetching, splits, windows and counts."""
 
+import os
+import time
+
 import numpy as np
 import pooch
 import pytest
@@ -136,6 +139,46 @@ def test_values_beyond_sixteen_bits(tmp_path):
     path = write_csv(tmp_path / "large.csv", rows=100, values=1.4e9 + np.arange(100) % 2)
     with pytest.raises(ValueError, match="16 bits cannot tell the values of column 'value' apart"):
         data.load(path)
+
+
+@pytest.mark.parametrize("values", [[1e-320, 2e-320], [1.7e308, -1.7e308], [1e-31, 0], [0, 2e30], [5e-324, 0]])
+def test_values_that_no_sensor_has(tmp_path, values):
+    path = write_csv(tmp_path / "extreme.csv", rows=100, values=values * 50)
+    with pytest.raises(ValueError, match=r"extreme.csv: column 'value' reaches .* at 2020-01-01T0.*, beyond 1e-30 to 1e\+30; correct it"):
+        data.load(path)
+
+
+@pytest.mark.parametrize("values", [[1e-30, 0], [1e30, -1e30], [1e-320, 1.0]])
+def test_values_at_the_ends_of_what_sensors_have(tmp_path, values):
+    loaded = data.load(write_csv(tmp_path / "far.csv", rows=100, values=values * 50))
+    assert loaded.values.tolist() == values * 50 and np.isfinite([loaded.resolution, loaded.std, loaded.offset]).all()
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x.csv", "x" * 300 + ".csv", "a/" * 3000 + "x.csv", "\udcff.csv"])
+def test_names_that_no_file_can_have(name):
+    with pytest.raises(FileNotFoundError, match="no data set and no file") as error:
+        data.load(name)
+    assert str(error.value).isprintable()
+
+
+def test_regular_files_only(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    began = time.monotonic()
+    for name in (tmp_path / "pipe.csv", tmp_path, "/dev/zero"):
+        for read in (data.load, data.read):
+            with pytest.raises(FileNotFoundError, match="no regular file"):
+                read(str(name))
+    assert time.monotonic() - began < 5
+
+
+def test_names_are_kept_printable(tmp_path):
+    path = write_csv(tmp_path / "se\x1b[2Jn\u202e.csv")
+    loaded = data.load(path)
+    assert loaded.name == r"se\x1b[2Jn\u202e"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match="one column") as error:
+        data.load(path)
+    assert str(error.value).isprintable()
 
 
 # -- windows

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from qatlib import agreement, experiment, frames, models, paths, plots, runs, summary
+from qatlib import agreement, experiment, frames, models, paths, plots, plots_low_bits, runs, summary
 from qatlib.experiment import Experiment
 from qatlib.train import TrainConfig
 
@@ -175,6 +176,19 @@ def test_the_note_of_a_fallback_stands_on_the_figure(small):
     series = frames.series(small.dataset)
     plots.save(plots.plot_series(series), "noted", series, replace(small.dataset, note="embedded weather data"))
     assert "embedded weather data" in (paths.FIGURES / "noted.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$", "a_b$c$", "_hidden", "\\alpha", "x--y <&>", "{0}", r"se\x1b"])
+def test_names_of_a_users_file_stand_on_figures_as_they_are(small, name):
+    series = frames.series(small.dataset)
+    figure = plots.save(plots.plot_series(series), "named", series, replace(small.dataset, name=name, target=name))
+    assert figure.get_suptitle() == f"{name}, {name}"
+    ElementTree.parse(paths.FIGURES / "named.svg")
+    widths = pd.DataFrame({"width": "W4A4", "dataset": [name, "etth2"], "change": 1.0, "low": 0.5, "high": 1.5})
+    ax = plots_low_bits.plot_widths(widths)
+    shown = [text.get_text().strip().replace(r"\$", "$") for text in ax.get_legend().get_texts()]
+    assert sorted(shown) == sorted(["float", name, "etth2"])
+    ax.figure.canvas.draw()
 
 
 def test_playlist_is_the_default_model_at_every_width_and_the_last_windows_in_order(small):

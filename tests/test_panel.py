@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -114,6 +115,12 @@ def test_saved_figure_says_what_it_is(figures, engine, playlist):
     assert figure.get_suptitle() == "sensor; simulated RTL pynq-z2 at 100 MHz"
     assert (figures / "07_x.png").stat().st_size > 1000 and "<svg" in (figures / "07_x.svg").read_text()
     assert list(csv.reader((figures / "07_x.csv").open())) == [["step", "value"], ["1", "3.5"], ["2", "a"]]
+
+
+def test_a_title_is_no_mathematics(figures, engine, playlist):
+    title = "$\\frac{$, va_l$ue"
+    figure = panel.save(panel.plot_forecast(playlist, 0, {}), "07_x", {"step": [1]}, replace(playlist, title=title), engine)
+    assert figure.get_suptitle().startswith(title)
 
 
 def test_table_is_kept_and_aligned(figures):

@@ -130,6 +130,9 @@ def test_a_notebook_without_facts_is_not_finished(project):
         ("CONTEXT", "-1", "1 or more"),
         ("HORIZON", "0", "1 or more"),
         ("DATA", "missing.csv", "no such file"),
+        ("DATA", "~nobody-of-this-name/x.csv", "no such file"),
+        ("DATA", "x" * 300 + ".csv", "no such file"),
+        ("DATA", "/dev/zero", "no regular file"),
     ],
 )
 def test_bad_parameters_are_refused(variable, text, advice):
