@@ -27,7 +27,7 @@ from qatlib import artifact, kernels, native, zoo
 from qatlib.artifact import ArtifactError
 from qatlib.engine import CONFIGS, DoesNotFit, compile, simulate
 from qatlib.engine.memory import Unsupported
-from qatlib.engine.random_models import extreme_windows, random_model
+from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.rtl import Rtl, build
 from qatlib.integer_model import IntegerModel
 from tests.attack.exported import exported
@@ -39,7 +39,13 @@ PROGRAMS = 15_000  # mutations of documents; the arrays differ in all files
 PART = 500  # files of a task
 SECONDS, MEMORY = 1.0, 200 << 20
 WINDOWS = 6
-RANDOM_BASES = range(9_000, 9_040)
+RANDOM_BASES = range(9_000, 9_012)
+SMALL = (
+    Shape("patch", tokens=3, patch=5, horizon=5, d_model=8, heads=2),
+    Shape("point", tokens=5, patch=1, horizon=3, d_model=5),
+    Shape("patch", tokens=1, patch=8, horizon=4, d_model=4),
+    Shape("decoder", tokens=2, patch=3, horizon=3, d_model=4, label=2),
+)
 HOSTILE = (
     None, True, -1, 0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1 << 15, 1 << 16, 1 << 31, 1 << 63, 1 << 64, 10**30, 0.5, 1e308, -0.0, "", "a",
     "output", "source", "head", "../x", "*/", "\x00", "a\n", "é", [], {}, [1], [[1]], {"a": 1},
@@ -249,18 +255,21 @@ MUTATIONS = (*BYTES, *DOCUMENTS)
 
 @lru_cache
 def bases():
+    """(bytes of a file, its document as text, its arrays); most of small models, for speed."""
     shipped = [zoo.load("jfk-weather", name) for name in zoo.names("jfk-weather")]
-    small = [zoo.load("etth1", name) for name in zoo.names("etth1") if name.startswith(("point-w12", "point-w24"))]
-    return [model.to_bytes() for model in (*shipped, *small, *map(random_model, RANDOM_BASES))]
+    narrow = [zoo.load("etth1", name) for name in zoo.names("etth1") if name.startswith(("point-w12", "point-w24"))]
+    small = [random_model(seed, shape) for shape in SMALL for seed in RANDOM_BASES]
+    files = [model.to_bytes() for model in (*shipped, *narrow, *map(random_model, RANDOM_BASES), *small)]
+    return [(raw, json.dumps(document), arrays) for raw, (document, arrays) in ((raw, artifact._decode(raw)) for raw in files)]
 
 
 def mutated(seed):
     """-> (the mutation's name, the bytes of a file)"""
     rng, same = np.random.default_rng(seed), np.random.default_rng(seed % PROGRAMS)
-    raw, mutation = pick(same, bases()), pick(same, MUTATIONS)
+    (raw, text, arrays), mutation = pick(same, bases()), pick(same, MUTATIONS)
     if mutation in BYTES:
         return mutation.__name__, mutation(rng, raw)
-    document, arrays = mutation(same, *artifact._decode(raw))
+    document, arrays = mutation(same, json.loads(text), dict(arrays))
     if mutation is of_arrays or rng.random() < 0.5:
         document, arrays = of_arrays(rng, document, arrays)
     return mutation.__name__, artifact.encode(document, arrays)
@@ -305,10 +314,8 @@ class Limited:
 
 
 def program_of(model):
-    """What the model says, but for its name and its arrays."""
-    document = json.loads(model.to_bytes()[8 : 8 + int.from_bytes(model.to_bytes()[:8], "little")])["__metadata__"]["model"]
-    facts = json.loads(document)
-    told = json.dumps({k: v for k, v in facts.items() if k not in ("name", "resolution")}, sort_keys=True)
+    """Digest of what the model says, but for its name, its resolution and its arrays."""
+    told = repr((model.context, model.horizon, model.anchor, model.operations, sorted(model.tensors.items())))
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
