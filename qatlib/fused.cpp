@@ -46,65 +46,89 @@ void addition(float& a1, float& a2, float& shift) {
     auto kept = [n](float a, float limit) {
         return std::ldexp(std::min(std::max(std::floor(std::ldexp(a, n) + 0.5f), -limit), limit), -n);
     };
-    a1 = kept(a1, 65535), a2 = kept(a2, 65535), shift = kept(shift, 1073741823);
+    a1 = kept(a1, 65535), a2 = kept(a2, 65535), shift = kept(shift, 1073741760);  // the last float below 2^30
 }
 
-// -- Matrix products, 16 columns at a time. Columns are read up to the next multiple of 16: buffers end in PAD spare values.
+// -- Matrix products, of ROWS rows by WIDE vectors of LANES columns at a time, as the registers hold. Columns are read up to the next
+// multiple of LANES: buffers end in PAD spare values.
 
-constexpr long LANES = 16, PAD = LANES, ROWS = 8, PANEL = 32, BLOCK = 512;  // sums of more are taken in double
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#if defined(__AVX512F__)
+constexpr long LANES = 16, ROWS = 8;
+#elif defined(__AVX__)
+constexpr long LANES = 8, ROWS = 6;
+#else
+constexpr long LANES = 4, ROWS = 6;
+#endif
+constexpr long WIDE = 2, PAD = LANES, PANEL = 4 * ROWS, BLOCK = 512;  // sums of more are taken in double
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
 
-inline Lanes& lanes(float* p) { return *reinterpret_cast<Lanes*>(p); }
-inline const Lanes& lanes(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
 inline long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 
 #if defined(__clang__)
 #define FUSED_MULTIPLY_ADD _Pragma("clang fp contract(fast)")
 #define FUSABLE
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLLED _Pragma("unroll")
 #else
 #define FUSED_MULTIPLY_ADD
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 16")
 #define FUSABLE __attribute__((optimize("fp-contract=fast")))
 #endif
 
-// c[r][n] = sum over k of a[r][k] * b[k][n]
-template <int R>
-FUSABLE void product_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long depth, long columns) {
-    FUSED_MULTIPLY_ADD
-    for (long n = 0; n < columns; n += LANES) {
-        Lanes sum[R] = {};
-        for (long k = 0; k < depth; k++) {
-            Lanes other = lanes(b + k * b_row + n);
-            for (int r = 0; r < R; r++) sum[r] += a[r * a_row + k] * other;
-        }
-        for (int r = 0; r < R; r++) lanes(c + r * c_row + n) = sum[r];
-    }
+// A float's address is not a vector's: copied, never cast.
+inline __attribute__((always_inline)) Lanes load(const float* p) {
+    Lanes v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
 }
+inline __attribute__((always_inline)) void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
 
-void product(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long depth, long columns) {
-    for (; rows >= ROWS; rows -= ROWS, a += ROWS * a_row, c += ROWS * c_row) product_of<ROWS>(a, a_row, b, b_row, c, c_row, depth, columns);
-    for (; rows > 0; rows--, a += a_row, c += c_row) product_of<1>(a, a_row, b, b_row, c, c_row, depth, columns);
+// c[r][n] = sum over k of a[r][k] * b[k][n], of R rows and V vectors
+template <int R, int V>
+FUSABLE void product_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long depth) {
+    FUSED_MULTIPLY_ADD
+    Lanes sum[R][V] = {};
+    for (long k = 0; k < depth; k++) {
+        Lanes other[V];
+        UNROLLED for (int v = 0; v < V; v++) other[v] = load(b + k * b_row + v * LANES);
+        UNROLLED for (int r = 0; r < R; r++) UNROLLED for (int v = 0; v < V; v++) sum[r][v] += a[r * a_row + k] * other[v];
+    }
+    UNROLLED for (int r = 0; r < R; r++) UNROLLED for (int v = 0; v < V; v++) store(c + r * c_row + v * LANES, sum[r][v]);
 }
 
 // c[o][n] += sum over r of a[r][o] * b[r][n]
-template <int R>
-FUSABLE void outer_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long columns) {
+template <int R, int V>
+FUSABLE void outer_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows) {
     FUSED_MULTIPLY_ADD
-    for (long n = 0; n < columns; n += LANES) {
-        Lanes sum[R];
-        for (int o = 0; o < R; o++) sum[o] = lanes(c + o * c_row + n);
-        for (long r = 0; r < rows; r++) {
-            Lanes other = lanes(b + r * b_row + n);
-            for (int o = 0; o < R; o++) sum[o] += a[r * a_row + o] * other;
-        }
-        for (int o = 0; o < R; o++) lanes(c + o * c_row + n) = sum[o];
+    Lanes sum[R][V];
+    UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) sum[o][v] = load(c + o * c_row + v * LANES);
+    for (long r = 0; r < rows; r++) {
+        Lanes other[V];
+        UNROLLED for (int v = 0; v < V; v++) other[v] = load(b + r * b_row + v * LANES);
+        UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) sum[o][v] += a[r * a_row + o] * other[v];
     }
+    UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) store(c + o * c_row + v * LANES, sum[o][v]);
 }
 
+template <int R = ROWS>
+void product(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long depth, long columns) {
+    for (; rows >= R; rows -= R, a += R * a_row, c += R * c_row) {
+        long n = 0;
+        for (; n + (WIDE - 1) * LANES < columns; n += WIDE * LANES) product_of<R, WIDE>(a, a_row, b + n, b_row, c + n, c_row, depth);
+        for (; n < columns; n += LANES) product_of<R, 1>(a, a_row, b + n, b_row, c + n, c_row, depth);
+    }
+    if constexpr (R > 1) product<R / 2>(a, a_row, b, b_row, c, c_row, rows, depth, columns);
+}
+
+template <int R = ROWS>
 void outer(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long outputs, long columns) {
-    for (; outputs >= ROWS; outputs -= ROWS, a += ROWS, c += ROWS * c_row) outer_of<ROWS>(a, a_row, b, b_row, c, c_row, rows, columns);
-    for (; outputs > 0; outputs--, a++, c += c_row) outer_of<1>(a, a_row, b, b_row, c, c_row, rows, columns);
+    for (; outputs >= R; outputs -= R, a += R, c += R * c_row) {
+        long n = 0;
+        for (; n + (WIDE - 1) * LANES < columns; n += WIDE * LANES) outer_of<R, WIDE>(a, a_row, b + n, b_row, c + n, c_row, rows);
+        for (; n < columns; n += LANES) outer_of<R, 1>(a, a_row, b + n, b_row, c + n, c_row, rows);
+    }
+    if constexpr (R > 1) outer<R / 2>(a, a_row, b, b_row, c, c_row, rows, outputs, columns);
 }
 
 // to[c][r] = from[r][c], rows of `to` padded
@@ -379,7 +403,7 @@ struct Linear : Operation {
     }
 };
 
-// columns(width, first): all columns in blocks of 16, the rest one by one
+// columns(width, first): all columns in blocks of LANES, the rest one by one
 template <class F>
 void across(long columns, F f) {
     long c = 0;

@@ -71,7 +71,7 @@ def _compile(work, netlist, parameters, cxx, root, library):
     include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     scratch = work / library.name
     optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
-    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", optimise, "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
+    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", "-DNDEBUG", optimise, "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
     scratch.replace(library)
 
 
