@@ -2,13 +2,14 @@
 
 import copy
 import functools
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from qatlib import fused, models, ptq, qat, quant_layers, quantize
 from qatlib.quantize import QuantConfig
-
 
 UNIT = 2.0**-24  # of float32: the most that one rounding moves a number, in parts of it
 BLOCK = 512  # terms of the longest sum that `fused.cpp` takes in float32
@@ -63,14 +64,13 @@ def exact(monkeypatch):
             single = x * a1 + shift + y * a2
         return RoundSingle.apply(v, single, low, high)
 
-    original_added = quant_layers.QuantAdd.added
-    weights = functools.partial(lambda rounded, self, weight, step: rounded(weight / step, self.low, self.high), quantize.round_clamp)
+    original_added, round_clamp = quant_layers.QuantAdd.added, quantize.round_clamp
 
     def use(model):
         model = copy.deepcopy(model).double()
         monkeypatch.setattr(quant_layers.QuantAdd, "added", added)
         monkeypatch.setattr(quant_layers, "split_addition", split_addition)
-        monkeypatch.setattr(quantize.WeightQuantizer, "forward", lambda *given: weights(*given))
+        monkeypatch.setattr(quantize.WeightQuantizer, "forward", lambda q, weight, step: round_clamp(weight / step, q.low, q.high))
         for module in (quantize, quant_layers):
             monkeypatch.setattr(module, "round_clamp", round_single)
         return model
@@ -116,6 +116,19 @@ def twin(float_model, batches):
     model = float_model("patch")
     inputs = batches(model.config)[0].inputs[:32]
     return ptq.quantise(model, QuantConfig(4, 4), inputs).train(), inputs
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_vectors_of_another_width(monkeypatch, twin, exact, compiler):
+    """Those of a processor without AVX-512, at addresses that are multiples of a float's size only."""
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    if not {"avx2", "fma", "bmi2"} <= set(Path("/proc/cpuinfo").read_text().split()):
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("QATLIB_MARCH", "x86-64-v3")
+    monkeypatch.setattr(fused, "_library", functools.lru_cache(fused._library.__wrapped__))
+    compare(*twin, exact)
 
 
 def test_weights_of_other_widths_for_now(twin, exact):

@@ -69,7 +69,8 @@ def _compile(library, netlist, parameters, cxx, root):
     unit.write_text("".join(f'#include "{p}"\n' for p in parts))
     include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
-    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", "-DNDEBUG", optimise, "-shared", "-fPIC", *include, "-o", str(library), str(unit), "-pthread"])
+    defined = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
+    run([*cxx, "-std=c++17", *defined, optimise, "-shared", "-fPIC", *include, "-o", str(library), str(unit), "-pthread"])
 
 
 @lru_cache
