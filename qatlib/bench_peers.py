@@ -27,7 +27,7 @@ from torch import nn
 from torchao.quantization import quantize_
 from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 
-from qatlib import data, fused, models, paths, ptq, qat, runs, train
+from qatlib import data, fused, models, native, paths, ptq, qat, runs, train
 from qatlib.experiment import RECIPES
 from qatlib.mcu import compiled
 from qatlib.quantize import QuantConfig
@@ -201,6 +201,14 @@ def single_forecasts(model, integers, data, calibration, *, rounds=5000):
     return table.rename_axis("forecast by").reset_index()
 
 
+def keep(table, path, suffix):
+    """Write a table, and print it under what compiled qatlib's part in it."""
+    compiled = native.described(suffix)
+    table.assign(qatlib_compiled_by=compiled).to_csv(path, index=False)
+    print(f"qatlib compiled by {compiled}")
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+
+
 def main():
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -237,11 +245,9 @@ def main():
     table = pd.DataFrame({"samples_per_second": speed, "in_first_steps": first, "mse": errors}).rename_axis("trained by").reset_index()
     table["qatlib_is_faster"] = speed["qatlib"] / table["samples_per_second"]
     table["mse_against_float_percent"] = 100 * (table["mse"] / float_mse - 1)
-    table.to_csv(paths.TABLES / "peers.csv", index=False)
-    print(table.to_string(index=False, float_format="{:.4g}".format))
+    keep(table, paths.TABLES / "peers.csv", ".cpp")
     forecasts = single_forecasts(model, qat.export(ours), test, calibration)
-    forecasts.to_csv(paths.FORECASTERS, index=False)
-    print(forecasts.to_string(index=False, float_format="{:.4g}".format))
+    keep(forecasts, paths.FORECASTERS, ".c")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 // A quantised model's training step: its integer program, forward and backward, each operation in one pass over the values, float32.
 // The arithmetic is that of quant_layers, which evaluates in float64 without this file. Values are windows x tokens x channels.
+// What is made of parameters alone (steps, multipliers, whole weights and biases) is made in double: the numbers of the export. Values
+// are whole numbers below 2^24, exact in float32; a product with a multiplier is rounded, and so is what is added to it.
 // Every sum has one order, that of the rows.
 
 #include <algorithm>
@@ -19,7 +21,7 @@ struct Range {
     // `zero`: where given, the learned unsigned code of zero, and the range is -zero .. -zero + (high - low)
     Range(const float* zero, float low, float high) : low(low), high(high) {
         if (!zero) return;
-        float code = std::min(std::max(std::floor(*zero + 0.5f), 0.0f), high - low);
+        float code = std::min(std::max((float)std::floor(*zero + 0.5), 0.0f), high - low);
         this->high = high - low - code;
         this->low = -code;
     }
@@ -28,83 +30,115 @@ struct Range {
 // floor(v + 0.5), clamped
 inline float rounded(float v, Range range) { return std::min(std::max(std::floor(v + 0.5f), range.low), range.high); }
 
-inline bool inside(float v, Range range) { return v > range.low - 0.5f && v < range.high + 0.5f; }
+// the same of a parameter, in double
+inline float whole_of(double v, double step, Range range) {
+    return std::min(std::max(std::floor(v / step + 0.5), (double)range.low), (double)range.high);
+}
+
+template <class T>
+bool inside(T v, Range range) {
+    return v > range.low - 0.5f && v < range.high + 0.5f;
+}
 
 // the nearest m * 2^-n, m of 16 bits, 1 <= n <= 40
-float multiplier(float exact) {
+float multiplier(double exact) {
     int exponent;
-    float mantissa = std::frexp(std::min(std::max(exact, std::ldexp(1.0f, -25)), 65535.0f / 2), &exponent);
-    return std::ldexp(std::floor(mantissa * 65536 + 0.5f), exponent - 16);
+    double mantissa = std::frexp(std::min(std::max(exact, std::ldexp(1.0, -25)), 65535.0 / 2), &exponent);
+    return std::ldexp(std::floor(mantissa * 65536 + 0.5), exponent - 16);
 }
 
 // m1 * 2^-n, m2 * 2^-n, c * 2^-n of quantize.split_addition
-void addition(float& a1, float& a2, float& shift) {
+void addition(double& a1, double& a2, double& shift) {
     int larger, offset;
     std::frexp(std::max(std::fabs(a1), std::fabs(a2)), &larger);
     std::frexp(std::fabs(shift), &offset);
     int n = std::min(std::max(std::min(16 - larger, 29 - offset), 1), 30);
-    auto kept = [n](float a, float limit) {
-        return std::ldexp(std::min(std::max(std::floor(std::ldexp(a, n) + 0.5f), -limit), limit), -n);
+    auto kept = [n](double a, double limit) {
+        return std::ldexp(std::min(std::max(std::floor(std::ldexp(a, n) + 0.5), -limit), limit), -n);
     };
     a1 = kept(a1, 65535), a2 = kept(a2, 65535), shift = kept(shift, 1073741823);
 }
 
-// -- Matrix products, 16 columns at a time. Columns are read up to the next multiple of 16: buffers end in PAD spare values.
+// -- Matrix products, of ROWS rows by WIDE vectors of LANES columns at a time, as the registers hold. Columns are read up to the next
+// multiple of LANES: buffers end in PAD spare values.
 
-constexpr long LANES = 16, PAD = LANES, ROWS = 8, PANEL = 32, BLOCK = 512;  // sums of more are taken in double
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#if defined(__AVX512F__)
+constexpr long LANES = 16, ROWS = 8;
+#elif defined(__AVX__)
+constexpr long LANES = 8, ROWS = 6;
+#else
+constexpr long LANES = 4, ROWS = 6;
+#endif
+constexpr long WIDE = 2, PAD = LANES, PANEL = 4 * ROWS, BLOCK = 512;  // sums of more are taken in double
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
 
-inline Lanes& lanes(float* p) { return *reinterpret_cast<Lanes*>(p); }
-inline const Lanes& lanes(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
 inline long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 
 #if defined(__clang__)
 #define FUSED_MULTIPLY_ADD _Pragma("clang fp contract(fast)")
 #define FUSABLE
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLLED _Pragma("unroll")
 #else
 #define FUSED_MULTIPLY_ADD
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 16")
 #define FUSABLE __attribute__((optimize("fp-contract=fast")))
 #endif
 
-// c[r][n] = sum over k of a[r][k] * b[k][n]
-template <int R>
-FUSABLE void product_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long depth, long columns) {
-    FUSED_MULTIPLY_ADD
-    for (long n = 0; n < columns; n += LANES) {
-        Lanes sum[R] = {};
-        for (long k = 0; k < depth; k++) {
-            Lanes other = lanes(b + k * b_row + n);
-            for (int r = 0; r < R; r++) sum[r] += a[r * a_row + k] * other;
-        }
-        for (int r = 0; r < R; r++) lanes(c + r * c_row + n) = sum[r];
-    }
+// A float's address is not a vector's: copied, never cast.
+inline __attribute__((always_inline)) Lanes load(const float* p) {
+    Lanes v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
 }
+inline __attribute__((always_inline)) void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
 
-void product(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long depth, long columns) {
-    for (; rows >= ROWS; rows -= ROWS, a += ROWS * a_row, c += ROWS * c_row) product_of<ROWS>(a, a_row, b, b_row, c, c_row, depth, columns);
-    for (; rows > 0; rows--, a += a_row, c += c_row) product_of<1>(a, a_row, b, b_row, c, c_row, depth, columns);
+// c[r][n] = sum over k of a[r][k] * b[k][n], of R rows and V vectors
+template <int R, int V>
+FUSABLE void product_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long depth) {
+    FUSED_MULTIPLY_ADD
+    Lanes sum[R][V] = {};
+    for (long k = 0; k < depth; k++) {
+        Lanes other[V];
+        UNROLLED for (int v = 0; v < V; v++) other[v] = load(b + k * b_row + v * LANES);
+        UNROLLED for (int r = 0; r < R; r++) UNROLLED for (int v = 0; v < V; v++) sum[r][v] += a[r * a_row + k] * other[v];
+    }
+    UNROLLED for (int r = 0; r < R; r++) UNROLLED for (int v = 0; v < V; v++) store(c + r * c_row + v * LANES, sum[r][v]);
 }
 
 // c[o][n] += sum over r of a[r][o] * b[r][n]
-template <int R>
-FUSABLE void outer_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long columns) {
+template <int R, int V>
+FUSABLE void outer_of(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows) {
     FUSED_MULTIPLY_ADD
-    for (long n = 0; n < columns; n += LANES) {
-        Lanes sum[R];
-        for (int o = 0; o < R; o++) sum[o] = lanes(c + o * c_row + n);
-        for (long r = 0; r < rows; r++) {
-            Lanes other = lanes(b + r * b_row + n);
-            for (int o = 0; o < R; o++) sum[o] += a[r * a_row + o] * other;
-        }
-        for (int o = 0; o < R; o++) lanes(c + o * c_row + n) = sum[o];
+    Lanes sum[R][V];
+    UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) sum[o][v] = load(c + o * c_row + v * LANES);
+    for (long r = 0; r < rows; r++) {
+        Lanes other[V];
+        UNROLLED for (int v = 0; v < V; v++) other[v] = load(b + r * b_row + v * LANES);
+        UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) sum[o][v] += a[r * a_row + o] * other[v];
     }
+    UNROLLED for (int o = 0; o < R; o++) UNROLLED for (int v = 0; v < V; v++) store(c + o * c_row + v * LANES, sum[o][v]);
 }
 
+template <int R = ROWS>
+void product(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long depth, long columns) {
+    for (; rows >= R; rows -= R, a += R * a_row, c += R * c_row) {
+        long n = 0;
+        for (; n + (WIDE - 1) * LANES < columns; n += WIDE * LANES) product_of<R, WIDE>(a, a_row, b + n, b_row, c + n, c_row, depth);
+        for (; n < columns; n += LANES) product_of<R, 1>(a, a_row, b + n, b_row, c + n, c_row, depth);
+    }
+    if constexpr (R > 1) product<R / 2>(a, a_row, b, b_row, c, c_row, rows, depth, columns);
+}
+
+template <int R = ROWS>
 void outer(const float* a, long a_row, const float* b, long b_row, float* c, long c_row, long rows, long outputs, long columns) {
-    for (; outputs >= ROWS; outputs -= ROWS, a += ROWS, c += ROWS * c_row) outer_of<ROWS>(a, a_row, b, b_row, c, c_row, rows, columns);
-    for (; outputs > 0; outputs--, a++, c += c_row) outer_of<1>(a, a_row, b, b_row, c, c_row, rows, columns);
+    for (; outputs >= R; outputs -= R, a += R, c += R * c_row) {
+        long n = 0;
+        for (; n + (WIDE - 1) * LANES < columns; n += WIDE * LANES) outer_of<R, WIDE>(a, a_row, b + n, b_row, c + n, c_row, rows);
+        for (; n < columns; n += LANES) outer_of<R, 1>(a, a_row, b + n, b_row, c + n, c_row, rows);
+    }
+    if constexpr (R > 1) outer<R / 2>(a, a_row, b, b_row, c, c_row, rows, outputs, columns);
 }
 
 // to[c][r] = from[r][c], rows of `to` padded
@@ -119,8 +153,7 @@ void transpose(const float* from, long from_row, float* to, long rows, long colu
 struct Tensor {
     long size;
     Floats values, grad;
-    float step = 0;
-    double of_step = 0;
+    double step = 0, of_step = 0;
     bool met = false;
 
     // where to add a gradient
@@ -151,7 +184,7 @@ struct Result {
     float low, high;
 
     Range begin() {
-        tensor.step = std::exp(*log_step->values);
+        tensor.step = std::exp((double)*log_step->values);
         return range();
     }
     Range range() const { return Range(zero ? zero->values : nullptr, low, high); }
@@ -187,7 +220,7 @@ struct Scalar {
         for (int l = 0; l < W; l++) of_m += products[l], edge += outside[l];
     }
     // ends the result; -> the gradient of the accumulator's step
-    double end(Result& result, float acc_step) {
+    double end(Result& result, double acc_step) {
         double step = result.tensor.step;
         result.end(-of_m * acc_step / step / step, edge);
         return of_m / step;
@@ -204,8 +237,9 @@ struct Operation {
 struct Quantise : Operation {
     const float*& input;
     Result y;
-    float unit, m = 0;
-    Quantise(const float*& input, Result y, float unit) : input(input), y(y), unit(unit) {}
+    double unit;
+    float m = 0;
+    Quantise(const float*& input, Result y, double unit) : input(input), y(y), unit(unit) {}
     void forward(long windows) override {
         Range range = y.begin();
         m = multiplier(unit / y.tensor.step);
@@ -274,13 +308,13 @@ struct Linear : Operation {
     Result y;
     const Parameter &weight, &bias, &log_step;
     long inputs, outputs, steps;
-    float finer, room;
+    double finer, room;
     Range range;  // of the weights
-    Floats whole, turned, whole_bias, step, acc_step, m, acc, sums, of_weight, panel, of_x;
-    std::vector<double> of_m, edge, of_bias;
+    Floats whole, turned, whole_bias, m, acc, sums, of_weight, panel, of_x;
+    std::vector<double> step, acc_step, of_m, edge, of_bias;
 
     Linear(Tensor& x, Result y, const Parameter& weight, const Parameter& bias, const Parameter& log_step, long inputs, long outputs,
-           long steps, float finer, float room, float low, float high)
+           long steps, double finer, double room, float low, float high)
         : x(x),
           y(y),
           weight(weight),
@@ -297,23 +331,24 @@ struct Linear : Operation {
           of_weight(whole.size()),
           panel(PANEL * padded(outputs) + PAD),
           of_x(PANEL * padded(inputs) + PAD) {
-        for (auto* v : {&whole_bias, &step, &acc_step, &m}) v->resize(outputs);
+        for (auto* v : {&whole_bias, &m}) v->resize(outputs);
+        for (auto* v : {&step, &acc_step}) v->resize(outputs);
         sums.resize(3 * outputs);
     }
-    float learned(long o) const { return std::exp(log_step.values[steps == 1 ? 0 : o] + finer); }
+    double learned(long o) const { return std::exp(log_step.values[steps == 1 ? 0 : o] + finer); }
 
     void forward(long windows) override {
         Range result = y.begin();
         long rows = windows * y.tensor.size / outputs, wide = padded(outputs);
         for (long o = 0; o < outputs; o++) {
-            float b = bias.values[o];
+            double b = bias.values[o];
             step[o] = std::max(learned(o), std::fabs(b) / (x.step * room));
             acc_step[o] = x.step * step[o];
-            whole_bias[o] = std::floor(b / acc_step[o] + 0.5f);
+            whole_bias[o] = std::floor(b / acc_step[o] + 0.5);
             m[o] = multiplier(acc_step[o] / y.tensor.step);
             const float* from = weight.values + o * inputs;
-            float *to = whole.data() + o * padded(inputs), s = step[o];
-            for (long i = 0; i < inputs; i++) to[i] = rounded(from[i] / s, range);
+            float* to = whole.data() + o * padded(inputs);
+            for (long i = 0; i < inputs; i++) to[i] = whole_of(from[i], step[o], range);
         }
         transpose(whole.data(), padded(inputs), turned.data(), outputs, inputs);
         acc.resize(rows * outputs);
@@ -369,7 +404,7 @@ struct Linear : Operation {
         double of_step = 0, of_acc_step = g_acc_step - of_bias[o] * bias.values[o] / acc_step[o] / acc_step[o];
         const float *from = weight.values + o * inputs, *g = &of_weight[o * padded(inputs)];
         for (long i = 0; i < inputs; i++) {
-            float v = from[i] / step[o], passed = (inside(v, range) ? g[i] : 0.0f) / step[o];
+            double v = from[i] / step[o], passed = (inside(v, range) ? g[i] : 0.0f) / step[o];
             weight.grad[o * inputs + i] += passed;
             of_step -= passed * v;
         }
@@ -379,7 +414,7 @@ struct Linear : Operation {
     }
 };
 
-// columns(width, first): all columns in blocks of 16, the rest one by one
+// columns(width, first): all columns in blocks of LANES, the rest one by one
 template <class F>
 void across(long columns, F f) {
     long c = 0;
@@ -395,8 +430,8 @@ struct Add : Operation {
     const Parameter *gain, *offset, *position, *log_step;
     long channels, rows, steps;  // rows of a window
     Range range;                 // of the positions
-    Floats whole, y_step, exact, factors, of_y;
-    std::vector<double> of_exact;  // and what lies beyond the range
+    Floats whole, factors, of_y;
+    std::vector<double> y_step, exact, of_exact;  // of_exact: and what lies beyond the range
 
     Add(Tensor& x, Tensor* other, Result z, const Parameter* gain, const Parameter* offset, const Parameter* position,
         const Parameter* log_step, long channels, long steps, float low, float high)
@@ -412,24 +447,23 @@ struct Add : Operation {
           steps(steps),
           range(nullptr, low, high),
           whole(x.size),
-          y_step(channels),
-          exact(3 * channels),
           factors(3 * channels),
-          of_y(x.size) {}
+          of_y(x.size),
+          y_step(channels),
+          exact(3 * channels) {}
 
     void forward(long windows) override {
         Range result = z.begin();
         for (long c = 0; c < channels; c++) {
-            y_step[c] = other ? other->step : std::exp(log_step->values[steps == 1 ? 0 : c]);
-            float by = gain ? gain->values[c] : 1.0f, step = z.tensor.step;
-            float* e = &exact[c];
-            e[0] = by * x.step / step, e[channels] = by * y_step[c] / step, e[2 * channels] = offset ? offset->values[c] / step : 0.0f;
-            float* f = &factors[c];
-            for (int i = 0; i < 3; i++) f[i * channels] = e[i * channels];
-            addition(f[0], f[channels], f[2 * channels]);
+            y_step[c] = other ? other->step : std::exp((double)log_step->values[steps == 1 ? 0 : c]);
+            double by = gain ? gain->values[c] : 1.0, step = z.tensor.step;
+            double all[] = {by * x.step / step, by * y_step[c] / step, offset ? offset->values[c] / step : 0.0};
+            for (int i = 0; i < 3; i++) exact[i * channels + c] = all[i];
+            addition(all[0], all[1], all[2]);
+            for (int i = 0; i < 3; i++) factors[i * channels + c] = all[i];
         }
         if (!other)
-            for (long i = 0; i < x.size; i++) whole[i] = rounded(position->values[i] / y_step[i % channels], range);
+            for (long i = 0; i < x.size; i++) whole[i] = whole_of(position->values[i], y_step[i % channels], range);
         across(channels, [&](auto width, long c) { columns<width>(c, windows * rows, result); });
     }
     const float* y(long r) const { return other ? &other->values[r * channels] : &whole[r % rows * channels]; }
@@ -490,7 +524,7 @@ struct Add : Operation {
     }
     void position_back(long c, double of_y_step) {
         for (long i = c; i < x.size; i += channels) {
-            float v = position->values[i] / y_step[c], passed = (inside(v, range) ? of_y[i] : 0.0f) / y_step[c];
+            double v = position->values[i] / y_step[c], passed = (inside(v, range) ? of_y[i] : 0.0f) / y_step[c];
             position->grad[i] += passed;
             of_y_step -= passed * v;
         }
@@ -535,7 +569,7 @@ struct Scores : Operation {
           wide(std::max(queries, keys) * padded(heads.width) + PAD),
           g_acc(queries * padded(keys) + PAD) {}
 
-    float product_step() const { return query.step * key.step / std::sqrt((float)heads.width); }
+    double product_step() const { return query.step * key.step / std::sqrt((double)heads.width); }
     void forward(long windows) override {
         y.step = power;
         m = multiplier(product_step() / y.step);
@@ -587,7 +621,7 @@ struct Softmax : Operation {
         y.begin();
         double limit = 255 << 17, step = y.tensor.step, k = std::min(24.0, std::floor(std::log2(limit * step)));
         if (std::floor(std::exp2(k) / step + 0.5) >= limit) k--;
-        float numerator = std::floor(std::exp2(k) / step + 0.5), scale = std::exp2(-k);
+        double numerator = std::floor(std::exp2(k) / step + 0.5), scale = std::exp2(-k);
         p.resize(windows * x.size);
         const float* scores = x.values.data();
         float *codes = y.tensor.values.data(), *p = this->p.data();
@@ -598,9 +632,9 @@ struct Softmax : Operation {
                 bool real = below >= 0 && below <= 255;  // else a training that diverged: it shall show in the loss
                 total += p[i] = real ? table[(int)below] : NAN;
             }
-            float reciprocal = std::floor(numerator / total) * scale;
+            double reciprocal = std::floor(numerator / total) * scale;
             for (long i = 0; i < keys; i++) {
-                float code = std::floor(p[i] * reciprocal + 0.5f);
+                float code = std::floor(p[i] * reciprocal + 0.5);  // of 25 bits
                 codes[i] = std::min(code, y.high);
                 p[i] = (code > y.high ? -p[i] : p[i]) / total;
             }

@@ -18,7 +18,7 @@ from qatlib import native, paths, qat
 from qatlib.quant_layers import QuantAddNorm
 from qatlib.quantize import ActivationQuantizer, WeightQuantizer
 
-OPTIONS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 
 
 @lru_cache

@@ -4,17 +4,15 @@ Every register access is a real AXI4-Lite handshake, every window a real AXI4 bu
 """
 
 import ctypes
-import hashlib
 import os
 import sys
-import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from qatlib import paths
+from qatlib import native, paths
 from qatlib.engine import isa
 from qatlib.native import BuildError, compiler, run
 
@@ -50,17 +48,18 @@ def build(config, netlist=()):
     cxx, root = compiler(), _verilator()
     texts = [Path(p).read_text() for p in netlist] if netlist else list(sources().values())
     parameters = [] if netlist else [f"-G{name}={value}" for name, value in config.parameters.items()]
-    key = hashlib.sha256(repr((texts, parameters, cxx, SHIM.read_text())).encode()).hexdigest()[:16]
-    library = CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so"
-    if not library.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
+    tools = cxx, native.version(*cxx), native.version(str(root / "bin" / "verilator_bin"))
+    key = native.digest(texts, parameters, tools, SHIM.read_text())
+
+    def compiled(library):
         print(f"building the simulated engine {config.name}, once: 10 to 60 seconds", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, prefix=".build-") as folder:
-            _compile(Path(folder), list(netlist), parameters, cxx, root, library)
-    return library
+        _compile(library, list(netlist), parameters, cxx, root)
+
+    return native.built(CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so", compiled)
 
 
-def _compile(work, netlist, parameters, cxx, root, library):
+def _compile(library, netlist, parameters, cxx, root):
+    work = library.parent
     files = netlist or write_sources(work / "sv")
     options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-fatal"]
     options += ["--unroll-count", "4096", "--unroll-stmts", "1000000"]  # loops over lanes left rolled cost a quarter of the speed
@@ -70,15 +69,14 @@ def _compile(work, netlist, parameters, cxx, root, library):
     parts = [*sorted((work / "cpp").glob("V*.cpp")), root / "include" / "verilated.cpp", root / "include" / "verilated_threads.cpp", SHIM]
     unit.write_text("".join(f'#include "{p}"\n' for p in parts))
     include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
-    scratch = work / library.name
     optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
-    run([*cxx, "-std=c++17", "-DVL_TIME_CONTEXT", optimise, "-shared", "-fPIC", *include, "-o", str(scratch), str(unit), "-pthread"])
-    scratch.replace(library)
+    defined = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
+    run([*cxx, "-std=c++17", *defined, optimise, "-shared", "-fPIC", *include, "-o", str(library), str(unit), "-pthread"])
 
 
 @lru_cache
 def _library(path):
-    library = ctypes.CDLL(str(path))
+    library = native.load(path)
     pointer, u32, u64, integer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
     signatures = {
         "sim_new": (pointer, []),

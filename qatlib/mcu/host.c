@@ -1,55 +1,71 @@
 /* The operations that a computer with vector units does differently: the same results from weights that lie as 16-bit pairs of columns,
    pairs x outputs. Outputs are padded to 16, biases and multipliers too. All sizes are constants in a call. */
 
-#if defined(__AVX512BW__) || defined(__AVX2__)
+#if defined(__AVX512BW__)
 #include <immintrin.h>
+#define LANES 16
+#define V(operation) _mm512_##operation
+typedef __m512i vector;
+static INLINE __m128i narrow(vector v) { return _mm512_cvtepi32_epi8(v); }
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define LANES 8
+#define V(operation) _mm256_##operation
+typedef __m256i vector;
+/* the low bytes of the lanes */
+static INLINE __m128i narrow(vector v) {
+    v = _mm256_and_si256(v, _mm256_set1_epi32(0xFF));
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_packus_epi16(words, words);
+}
+#else
+#define LANES 4
 #endif
 
-#define LANES 16
-#define ROWS 4 /* of values at a time */
-#define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
+#define VECTORS (LANES < 16 ? 2 : 1) /* of outputs, by */
+#define ROWS 4                       /* of values at a time */
+#define PADDED(n) (((n) + 15) / 16 * 16)
 
-typedef int32_t lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t lanes __attribute__((vector_size(4 * LANES)));
+typedef uint64_t doubled __attribute__((vector_size(4 * LANES)));
+
+/* A number's address is not a vector's: copied, never cast. */
+static INLINE lanes load(const int32_t *p) {
+    lanes v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
 
 /* sum + low half of x * low halves of pairs + the same of the high halves */
 static INLINE lanes plus_pair(lanes sum, lanes pairs, int32_t x) {
-#if defined(__AVX512BW__)
-    return sum + (lanes)_mm512_madd_epi16((__m512i)pairs, _mm512_set1_epi32(x));
-#elif defined(__AVX2__)
-    union {
-        lanes all;
-        __m256i half[2];
-    } product = {pairs};
-    for (int i = 0; i < 2; i++) product.half[i] = _mm256_madd_epi16(product.half[i], _mm256_set1_epi32(x));
-    return sum + product.all;
+#if defined(V)
+    return sum + (lanes)V(madd_epi16)((vector)pairs, V(set1_epi32)(x));
 #else
-    return sum + ((pairs << 16) >> 16) * (int16_t)x + (pairs >> 16) * (x >> 16);
+    return sum + (pairs << 16 >> 16) * (int16_t)x + (pairs >> 16) * (x >> 16);
 #endif
 }
 
 /* y[i] = requantised(sum[i] + bias[first + i]) for n of the lanes */
 static INLINE void put(lanes sum, const int32_t *bias, const scale *s, int first, int n, int8_t *y, range r) {
-#if defined(__AVX512BW__) && SHIFTS < 2
-    __m512i v = (__m512i)sum, half = _mm512_set1_epi64(0x80000000LL);
-    __m512i m = s->channels == 1 ? _mm512_set1_epi32(s->m[0]) : _mm512_loadu_si512(s->m + first);
-    if (bias) v = _mm512_add_epi32(v, _mm512_loadu_si512(bias + first));
-    if (s->n && s->channels == 1) v = _mm512_slli_epi32(v, (unsigned)s->n[0]);
-    else if (s->n) v = _mm512_sllv_epi32(v, _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(s->n + first))));
-    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(v, m), half);
-    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(v, 32), _mm512_srli_epi64(m, 32)), half);
-    v = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
-    v = _mm512_add_epi32(v, _mm512_set1_epi32(r.zero));
-    v = _mm512_min_epi32(_mm512_max_epi32(v, _mm512_set1_epi32(r.low)), _mm512_set1_epi32(r.high));
-    if (n == LANES)
-        _mm_storeu_si128((__m128i *)y, _mm512_cvtepi32_epi8(v));
-    else
-        _mm512_mask_cvtepi32_storeu_epi8(y, (__mmask16)((1 << n) - 1), v);
+#if defined(V) && SHIFTS < 2
+    doubled v = (doubled)(bias ? sum + load(bias + first) : sum);
+    doubled m = (doubled)(s->channels == 1 ? (lanes)V(set1_epi32)(s->m[0]) : load(s->m + first));
+    if (s->n && s->channels == 1) {
+        v = (doubled)V(slli_epi32)((vector)v, (unsigned)s->n[0]);
+    } else if (s->n) {
+        __m128i up = _mm_setzero_si128();
+        __builtin_memcpy(&up, s->n + first, LANES);
+        v = (doubled)V(sllv_epi32)((vector)v, V(cvtepi8_epi32)(up));
+    }
+    doubled even = (doubled)V(mul_epi32)((vector)v, (vector)m) + 0x80000000;
+    doubled odd = (doubled)V(mul_epi32)((vector)(v >> 32), (vector)(m >> 32)) + 0x80000000;
+    vector scaled = (vector)((lanes)(even >> 32 | (odd & 0xFFFFFFFF00000000)) + r.zero);
+    __m128i codes = narrow(V(min_epi32)(V(max_epi32)(scaled, V(set1_epi32)(r.low)), V(set1_epi32)(r.high)));
+    __builtin_memcpy(y, &codes, (unsigned)n);
 #else
-    int32_t total[LANES];
-    __builtin_memcpy(total, &sum, sizeof total);
     for (int i = 0; i < n; i++) {
         int channel = s->channels == 1 ? 0 : first + i;
-        y[i] = (int8_t)requantised(total[i] + (bias ? bias[first + i] : 0), s->m[channel], s->n ? s->n[channel] : 0, r);
+        y[i] = (int8_t)requantised(sum[i] + (bias ? bias[first + i] : 0), s->m[channel], s->n ? s->n[channel] : 0, r);
     }
 #endif
 }
@@ -59,7 +75,7 @@ static INLINE void quantise(const int16_t *counts, int32_t anchor, int samples, 
         int n = samples - i < LANES ? samples - i : LANES;
         int32_t difference[LANES] = {0};
         for (int j = 0; j < n; j++) difference[j] = counts[i + j] - anchor;
-        put(*(const lanes *)difference, 0, s, 0, n, y + i, r);
+        put(load(difference), 0, s, 0, n, y + i, r);
     }
 }
 
@@ -68,7 +84,7 @@ static INLINE void requantise(const int8_t *x, int is_unsigned, int zero, int co
         int n = count - i < LANES ? count - i : LANES;
         int32_t value[LANES] = {0};
         for (int j = 0; j < n; j++) value[j] = code(x, i + j, is_unsigned) - zero;
-        put(*(const lanes *)value, 0, s, 0, n, y + i, r);
+        put(load(value), 0, s, 0, n, y + i, r);
     }
 }
 
@@ -82,17 +98,21 @@ static INLINE void paired(const int8_t *x, int x_row, int is_unsigned, int rows,
     }
 }
 
+/* y[row][output] of one to ROWS rows */
 static INLINE void some_rows(const int32_t *pairs, const int32_t *x, int rows, int outputs, int depth, const int32_t *bias, const scale *s,
                              int8_t *y, int y_row, range r) {
     int deep = (depth + 1) / 2, wide = PADDED(outputs);
-    for (int o = 0; o < outputs; o += LANES) {
-        int n = outputs - o < LANES ? outputs - o : LANES;
-        lanes sum[ROWS] = {{0}};
-        for (int k = 0; k < deep; k++) {
-            lanes two = *(const lanes *)(pairs + k * wide + o);
-            for (int t = 0; t < rows; t++) sum[t] = plus_pair(sum[t], two, x[t * deep + k]);
+    for (int o = 0; o < outputs; o += VECTORS * LANES) {
+        lanes sum[ROWS][VECTORS] = {{{0}}};
+        for (int k = 0; k < deep; k++)
+            for (int v = 0; v < VECTORS; v++) {
+                lanes two = load(pairs + k * wide + o + v * LANES);
+                for (int t = 0; t < rows; t++) sum[t][v] = plus_pair(sum[t][v], two, x[t * deep + k]);
+            }
+        for (int v = 0; v < VECTORS; v++) {
+            int first = o + v * LANES, n = outputs - first < LANES ? outputs - first : LANES;
+            for (int t = 0; t < rows && n > 0; t++) put(sum[t][v], bias, s, first, n, y + t * y_row + first, r);
         }
-        for (int t = 0; t < rows; t++) put(sum[t], bias, s, o, n, y + t * y_row + o, r);
     }
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 from qatlib import native
 from qatlib.mcu.export import Program, export_c
 
-OPTIONS = ("-std=c99", "-O3", "-march=native")
+OPTIONS = ("-std=c99", "-O3")
 
 
 def compiled(model, *, packed=False):
