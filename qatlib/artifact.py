@@ -7,10 +7,11 @@ Our own part is a versioned JSON document in the header's metadata, and a SHA-25
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
+
+from qatlib.disk import write as write
 
 VERSION = 1
 HEADER_LIMIT = 1 << 20  # a header of more than 1 MiB is not ours
@@ -41,17 +42,6 @@ def encode(document, arrays):
     header = json.dumps({"__metadata__": metadata, **table}).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data
-
-
-def write(path, content):
-    """Write bytes to a file, which appears whole or not at all."""
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # else a device that loses its power may keep the name, and not the bytes
-    scratch.replace(path)
 
 
 def read(path):
