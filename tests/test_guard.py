@@ -131,7 +131,7 @@ def test_the_widest_guard_is_the_same_in_c(tmp_path):
         source.write_text("#include <stdint.h>\n" + export._guard(SimpleNamespace(context=1 << 16), "widest", limits))
         library = native.library(source, "-std=c99", "-O2")
         library.widest_guard.argtypes, library.widest_guard.restype = [ctypes.c_void_p], ctypes.c_uint8
-        np.testing.assert_array_equal([library.widest_guard(row.copy().ctypes.data) for row in counts], flags)
+        np.testing.assert_array_equal([library.widest_guard(row.ctypes.data) for row in counts.copy()], flags)
         assert (flags & ~REPAIRED).max() == expected
 
 
