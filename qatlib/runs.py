@@ -11,7 +11,6 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
