@@ -53,13 +53,12 @@ $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test attack lab bench bench-peers verify synth board overlay test-board clean FORCE
+.PHONY: help figures test attack lab bench bench-peers verify synth board overlay test-board clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
 
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
-EXECUTED := $(NOTEBOOKS:notebooks/%=build/notebooks/%)
 
 # The name holds what .venv was made from, and where: another lock or another folder, another .venv.
 VENV := .venv/made-from-$(shell { cat requirements.lock pyproject.toml; pwd; } | cksum | tr ' ' -)
@@ -68,19 +67,10 @@ PEERS := .venv-peers/made-from-$(shell { cat requirements-peers.lock pyproject.t
 help:
 	$(info $(HELP))@:
 
-figures: $(EXECUTED)
-
-# Times say little here (git and editors change them, and a figure may be deleted), so every notebook is looked at, and qatlib.pipeline
-# compares contents: of these prerequisites, the data, the parameters, and the files that the notebook wrote.
-build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock $(wildcard qatlib/*.* qatlib/*/*.* overlays/engine/*) FORCE | $(VENV)
-	@.venv/bin/python -m qatlib.pipeline $< $(basename $(notdir $(filter build/notebooks/%,$^)))
-
-# They start from the float models of notebook 02.
-$(filter build/notebooks/03% build/notebooks/04% build/notebooks/05% build/notebooks/08%,$(EXECUTED)): $(filter build/notebooks/02%,$(EXECUTED))
-# and these from the quantised ones of 04
-$(filter build/notebooks/06% build/notebooks/07% build/notebooks/09% build/notebooks/10%,$(EXECUTED)): $(filter build/notebooks/04%,$(EXECUTED))
-# and the verdict from all of them
-$(filter build/notebooks/11%,$(EXECUTED)): $(filter build/notebooks/03% build/notebooks/04% build/notebooks/08%,$(EXECUTED))
+# Every notebook is looked at: times say little here (git and editors change them, and a figure may be deleted), so qatlib.pipeline compares
+# contents. It knows which notebook takes results from which, and keeps a second `make figures` out until the last one is done.
+figures: | $(VENV)
+	@.venv/bin/python -m qatlib.pipeline $(NOTEBOOKS)
 
 test: | $(VENV)
 	.venv/bin/python -m pytest

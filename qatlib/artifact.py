@@ -9,7 +9,6 @@ import json
 import math
 import os
 import stat
-from pathlib import Path
 
 import numpy as np
 
@@ -44,17 +43,6 @@ def encode(document, arrays):
     header = json.dumps({"__metadata__": metadata, **table}).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data
-
-
-def write(path, content):
-    """Write bytes to a file, which appears whole or not at all."""
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # else a device that loses its power may keep the name, and not the bytes
-    scratch.replace(path)
 
 
 def read(path):

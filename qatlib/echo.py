@@ -7,6 +7,12 @@ import time
 REDRAW_SECONDS = 30  # between two looks at a progress bar where there is no terminal
 
 
+def plain(text):
+    """As it may be shown on a terminal: colours taken out, what else cannot be printed as its escape."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 class Echo:
     """File-like: passes the notebook's output on, each line behind a prefix. A bar that is drawn over and over (\\r) is drawn so on a
     terminal; elsewhere it is shown now and then, and at its end."""
@@ -28,7 +34,7 @@ class Echo:
                     self._show("" if self.live else "\n")
 
     def _show(self, end):
-        text = f"{self.prefix} {self.line.rstrip()}"
+        text = f"{self.prefix} {plain(self.line.rstrip())}"
         if self.live:  # what will be drawn over has to fit one line
             text = f"\r{text if end else text[: self._columns()]}\x1b[K"
         self.stream.write(text + end)

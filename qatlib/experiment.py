@@ -1,12 +1,15 @@
 """What the notebooks run: data set, models, recipes and grids, from the parameters that every notebook has."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from qatlib import data, models, paths, playlist, runs, scale_out
+from qatlib import data, models, playlist, runs, scale_out
+from qatlib.pipeline import FACTS
 from qatlib.ptq import METHODS
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 from qatlib.runs import Run
@@ -56,10 +59,10 @@ class Experiment:
         self.record()
 
     def record(self):
-        """Leave for `pipeline` which data and seeds this notebook is about."""
-        facts = {"data": self.dataset.name, "sha256": self.dataset.sha256, "seeds": list(self.seeds)}
-        paths.BUILD.mkdir(parents=True, exist_ok=True)
-        (paths.BUILD / "facts.json").write_text(json.dumps(facts))
+        """Tell `pipeline`, where it carries this notebook out, which data and seeds it is about."""
+        if path := os.environ.get(FACTS):
+            facts = {"data": self.dataset.name, "sha256": self.dataset.sha256, "seeds": list(self.seeds)}
+            Path(path).write_text(json.dumps(facts))
 
     def on(self, name, target=""):
         """The same on another known data set; what the notebook is about stays."""

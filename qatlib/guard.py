@@ -5,15 +5,17 @@ Drift is judged by how far the last day lies from the first one, not by the leve
 drifting sensor does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 
 from qatlib import kernels
+from qatlib.program_check import LONGEST
 
 MISSING = kernels.COUNT_MIN  # the count that stands for a sample that never came
 LONGEST_GAP = 5  # samples that are mended
+INT32_MAX, INT64_MAX = (1 << 31) - 1, (1 << 63) - 1  # what guard.c counts in
 REPAIRED, GAP, RANGE, JUMP, STUCK, DRIFT, NOISY = (1 << i for i in range(7))
 FLAGS = {"repaired": REPAIRED, "gap": GAP, "range": RANGE, "jump": JUMP, "stuck": STUCK, "drift": DRIFT, "noisy": NOISY}
 DISTRUST = GAP | RANGE | JUMP | STUCK | DRIFT | NOISY
@@ -23,7 +25,9 @@ DISTRUST = GAP | RANGE | JUMP | STUCK | DRIFT | NOISY
 class Guard:
     """For windows of `context` samples, `day` of them a day. Thresholds in counts: of samples (low, high), of the change from one to the
     next (jump), of how far a sample stands out from both its neighbours (spike); of equal samples in a row (stuck); of the sum of the
-    last `day` samples against that of the first (drift); of the magnitudes of a window's second differences together (noise)."""
+    last `day` samples against that of the first (drift); of the magnitudes of a window's second differences together (noise).
+
+    ValueError names a field that is no whole number, or not one that a guard can work with, in `mcu/guard.c` too."""
 
     context: int
     day: int
@@ -35,18 +39,50 @@ class Guard:
     drift: int
     noise: int
 
+    def __post_init__(self):
+        for name in (field.name for field in fields(self)):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"a guard's {name} must be a whole number")
+        for name, (least, most) in self._bounds().items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"a guard's {name} must lie between {least} and {most}")
+
+    def _bounds(self):
+        counts, magnitude = (kernels.COUNT_MIN, kernels.COUNT_MAX), (0, INT32_MAX)
+        return {
+            "context": (2, LONGEST),
+            "day": (1, self.context // 2),  # the first and the last one are compared
+            "low": counts,
+            "high": (self.low, kernels.COUNT_MAX),
+            "jump": magnitude,
+            "spike": magnitude,
+            "stuck": (2, INT32_MAX),  # every sample is one in a row
+            "drift": magnitude,
+            "noise": (0, INT64_MAX),
+        }
+
+    def require(self, model):
+        """ValueError where the model is for windows of another length."""
+        if self.context != model.context:
+            raise ValueError(
+                f"the guard is for windows of {self.context} samples, the model for {model.context}; fit it to the model's windows"
+            )
+
     @classmethod
     def fit(cls, *sound, day=24):
         """The guard that lets these windows pass, int16 (n, context) each, with an eighth to spare, one more of equal samples.
 
         day: samples of one.
 
-        ValueError where a window has fewer than two days, or a sample is missing.
+        ValueError where a window has fewer than two days, or another length than the others, or a sample is missing.
         """
-        if not sound or day < 1 or any(c.ndim != 2 or c.dtype != np.int16 or not c.size or (c == MISSING).any() for c in sound):
-            raise ValueError("a guard needs sound windows, int16 counts (n, context) without a missing sample, and a day of at least one")
-        if any(counts.shape[1] < 2 * day for counts in sound):
-            raise ValueError(f"a guard compares the first day with the last: windows of {sound[0].shape[1]} samples have no two of {day}")
+        if not sound or any(c.ndim != 2 or c.dtype != np.int16 or not c.size or (c == MISSING).any() for c in sound):
+            raise ValueError("a guard needs sound windows, int16 counts (n, context) without a missing sample")
+        if len({counts.shape[1] for counts in sound}) > 1:
+            raise ValueError(f"windows of {' and '.join(str(c.shape[1]) for c in sound)} samples: a guard is for windows of one length")
+        half = sound[0].shape[1] // 2
+        if not isinstance(day, int | np.integer) or not 1 <= day <= half:
+            raise ValueError(f"a guard compares the first day with the last, of 1 to {half} samples in these windows, not {day!r}")
         counts = [np.asarray(c, dtype=np.int64) for c in sound]
         low, high = min(c.min() for c in counts), max(c.max() for c in counts)
         spare = (high - low) // 8
@@ -54,7 +90,7 @@ class Guard:
         spared = {name: value + value // 8 for name, value in most.items() if name != "stuck"}
         return cls(
             sound[0].shape[1],
-            day,
+            int(day),
             max(int(low - spare), kernels.COUNT_MIN + 1),
             min(int(high + spare), kernels.COUNT_MAX),
             stuck=most["stuck"] + 1,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from qatlib import artifact, kernels, program_check
+from qatlib import artifact, disk, kernels, program_check
 
 CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
 IN_FLIGHT = 1 << 22  # codes of a chunk: fewer windows of large models
@@ -93,7 +93,7 @@ class IntegerModel:
 
     def save(self, path):
         """Write one safetensors file."""
-        artifact.write(path, self.to_bytes())
+        disk.write(path, self.to_bytes())
 
     @property
     def size_bytes(self):

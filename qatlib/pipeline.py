@@ -1,33 +1,41 @@
-"""Carries out one notebook for `make figures`, unless everything it depends on, and everything it wrote, is as it was.
+"""Carries out notebooks for `make figures`, but for those of which everything that they depend on, and all that they wrote, is as it was.
 
-    python -m qatlib.pipeline notebooks/03_x.ipynb [02_y ...]
+    python -m qatlib.pipeline notebooks/02_x.ipynb notebooks/03_y.ipynb ..
 
-The names after the notebook are those it takes results from. Its parameters come from the environment: PROFILE, DATA, TARGET, CLEAN,
-CONTEXT, HORIZON. It leaves `build/notebooks/03_x.ipynb` (the executed copy), `03_x.json` (a record of what went in and came out) and
-`paper_figures/manifest.json`. Contents are compared, never times. Only the standard library is imported until there is something to run.
+Their parameters come from the environment: PROFILE, DATA, TARGET, CLEAN, CONTEXT, HORIZON. A notebook leaves an executed copy,
+`build/notebooks/03_y.ipynb`, a record of what went in and came out, `03_y.json`, and `paper_figures/manifest.json`. Contents are
+compared, never times. One process at a time writes to these folders, from its first notebook to its last. Only the standard library
+is imported until there is something to run.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from qatlib.echo import Echo
+from qatlib import disk
+from qatlib.echo import Echo, plain
 from qatlib.paths import BUILD, EMBEDDED, FIGURES, FORECASTERS, ROOT, SYNTHESIS
 
 EXECUTED = BUILD / "notebooks"
-FACTS = BUILD / "facts.json"  # written by `experiment.Experiment` in the notebook: data, sha256, seeds
+FACTS = "QATLIB_FACTS"  # environment: the file where `experiment.Experiment` in the notebook leaves data, sha256 and seeds
 MANIFEST = FIGURES / "manifest.json"
 CELL_TIMEOUT = int(os.environ.get("QATLIB_CELL_TIMEOUT") or 3600)  # seconds
 KERNEL_TIMEOUT = 120  # seconds for the kernel to start, and for its output to arrive
 THREADS = 1  # of linear algebra: more would change the last digits from machine to machine; the cores are for whole runs
 VERSIONS = ("qatlib", "numpy", "torch", "pandas", "matplotlib", "seaborn", "papermill")
+# From which notebooks each takes results: float models, quantised ones, tables.
+SOURCES = {"03": ["02"], "04": ["02"], "05": ["02"], "08": ["02"], "06": ["04"], "07": ["04"], "09": ["04"], "10": ["04"]}
+SOURCES |= {"11": ["03", "04", "08"]}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TRACEBACK_LINES = 40  # what a screen holds; the executed copy has the rest
 
 
@@ -73,8 +81,11 @@ def read_parameters(environ):
         text = environ.get(name.upper())
         try:
             parameters.update({name: read(text)} if text else {})
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise PipelineError(f"{name.upper()}={plain(text)}: no UTF-8") from None
         except ValueError as error:
-            raise PipelineError(f"{name.upper()}={text}: {error}") from None
+            raise PipelineError(f"{name.upper()}={plain(text)}: {plain(str(error))}") from None
     return parameters
 
 
@@ -103,17 +114,20 @@ def _sha256(path):
 
 
 def _record(name):
+    """What a finished notebook left; {} where it never finished, or what is there is no record."""
     try:
-        return json.loads((EXECUTED / f"{name}.json").read_text())
-    except (FileNotFoundError, ValueError):  # never finished, or cut off while it was written
+        record = json.loads((EXECUTED / f"{name}.json").read_bytes())
+        kinds = {"key": str, "outputs": dict, "seconds": float, "about": dict}
+        kinds_about = {"data": str, "profile": str}
+        whole = all(type(record[field]) is kind for field, kind in kinds.items())
+        return record if whole and all(type(record["about"][field]) is kind for field, kind in kinds_about.items()) else {}
+    except (FileNotFoundError, ValueError, RecursionError, TypeError, KeyError):
         return {}
 
 
 def _write(path, content):
-    """As JSON; the file appears whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    scratch.replace(path)
+    """As JSON."""
+    disk.write(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def is_current(name, key):
@@ -131,17 +145,21 @@ def run(notebook, parameters, key, label):
     """Execute the notebook, and record it as finished only if it succeeds. PipelineError names the cell and shows the traceback."""
     name = notebook.stem
     running, failed = EXECUTED / f"{name}.running.ipynb", EXECUTED / f"{name}.failed.ipynb"
-    EXECUTED.mkdir(parents=True, exist_ok=True)
-    for stale in (EXECUTED / f"{name}.json", EXECUTED / f"{name}.ipynb", failed, FACTS):
+    facts_file = disk.scratch(EXECUTED / f"{name}.facts.json")  # this run's alone: a notebook in JupyterLab leaves none
+    for stale in (EXECUTED / f"{name}.json", EXECUTED / f"{name}.ipynb", failed):
         stale.unlink(missing_ok=True)
     before, began = _stamps(), time.monotonic()
+    os.environ[FACTS] = str(facts_file)
     try:
         _execute(notebook, running, parameters, label)
-        facts = _facts(name)
+        facts = _facts(name, facts_file)
+        disk.sync(running)
     except BaseException:
         if running.exists():
             running.replace(failed)
         raise
+    finally:
+        facts_file.unlink(missing_ok=True)
     written = sorted(file for file, stamp in _stamps().items() if before.get(file) != stamp)
     record = {
         "key": key,
@@ -193,24 +211,23 @@ def _failure(executed, kind, value, traceback):
     cells = [c for c in json.loads(executed.read_text())["cells"] if c["cell_type"] == "code"]
     begun = [c for c in cells if c["metadata"].get("papermill", {}).get("start_time")]
     number = sum("injected-parameters" not in c["metadata"].get("tags", []) for c in begun)
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback or ["".join(begun[-1]["source"])]))
     failed = executed.name.replace(".running.", ".failed.")
-    lines = plain.splitlines()[-TRACEBACK_LINES:]
+    lines = plain("\n".join(traceback or ["".join(begun[-1]["source"])])).splitlines()[-TRACEBACK_LINES:]
     return PipelineError(
-        "\n".join([*lines, f"FAILED in code cell {number}: {kind}: {value}", f"executed copy: {executed.with_name(failed)}"])
+        "\n".join([*lines, f"FAILED in code cell {number}: {kind}: {plain(value)}", f"executed copy: {executed.with_name(failed)}"])
     )
 
 
 def _stamps():
     """What shows that a file was written anew, per file under FIGURES."""
-    files = [p for p in FIGURES.rglob("*") if p.is_file() and p != MANIFEST]
+    files = [p for p in FIGURES.rglob("*") if p.is_file() and p != MANIFEST and not p.name.startswith(".")]
     return {str(p.relative_to(FIGURES)): (p.stat().st_mtime_ns, p.stat().st_ino) for p in files}
 
 
-def _facts(name):
+def _facts(name, path):
     try:
-        return json.loads(FACTS.read_text())
-    except FileNotFoundError:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         raise PipelineError(f"{name} made no qatlib.experiment.Experiment, so its data and seeds are unknown") from None
 
 
@@ -254,24 +271,55 @@ def write_manifest(notebook, about):
     same = ("parameters", "sha256")
     records = {path.stem: _record(path.stem) for path in sorted(notebook.parent.glob("[0-9]*.ipynb"))}
     seconds = {name: r["seconds"] for name, r in records.items() if r and all(r["about"].get(k) == about.get(k) for k in same)}
-    FIGURES.mkdir(parents=True, exist_ok=True)
     _write(MANIFEST, {**about, "seconds": seconds})
 
 
 def main(arguments):
-    """Run the notebook or leave it; -> the exit status."""
-    if not arguments or not Path(arguments[0]).is_file():
+    """Run the notebooks or leave them; -> the exit status."""
+    notebooks = [Path(argument).resolve() for argument in arguments]
+    if not notebooks or not all(notebook.is_file() for notebook in notebooks):
         print(f"no such notebook\n\n{__doc__}", file=sys.stderr)
         return 2
-    notebook, sources = Path(arguments[0]).resolve(), arguments[1:]
-    siblings = sorted({notebook.stem, *(path.stem for path in notebook.parent.glob("[0-9]*.ipynb"))})
-    label = f"[{siblings.index(notebook.stem) + 1}/{len(siblings)} {notebook.stem}]"
+    label = "[figures]"
     try:
-        finish(notebook, sources, label)
-    except PipelineError as error:
-        print(f"\n{error}\n{label} not finished", file=sys.stderr, flush=True)
+        with alone() as tell:
+            for notebook in notebooks:
+                siblings = sorted({notebook.stem, *(path.stem for path in notebook.parent.glob("[0-9]*.ipynb"))})
+                label = f"[{siblings.index(notebook.stem) + 1}/{len(siblings)} {notebook.stem}]"
+                tell(notebook.stem)
+                finish(notebook, sources(notebook), label)
+    except (PipelineError, OSError) as error:
+        print(f"\n{_room() if getattr(error, 'errno', 0) in FULL else ''}{error}\n{label} not finished", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+@contextmanager
+def alone():
+    """Of all processes that run notebooks into these folders, one at a time. -> what tells the others which notebook runs.
+
+    PipelineError names the one that is at it."""
+    folders = sorted({BUILD, FIGURES})
+    with ExitStack() as stack:
+        try:
+            for folder in (*folders, EXECUTED):
+                disk.make(folder)
+            locks = [stack.enter_context(disk.locked(folder, wait=0)) for folder in folders]
+        except TimeoutError as error:
+            raise PipelineError(f"another run of notebooks is going on: {plain(str(error))}") from None
+        for folder in (*folders, EXECUTED):
+            disk.clear(folder)
+        yield lambda doing: [disk.sign(lock, doing) for lock in locks]
+
+
+def _room():
+    free = [f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free in {folder}" for folder in sorted({BUILD, FIGURES})]
+    return f"the disk is full, or a quota or limit is reached ({', '.join(free)}): make room and start again, finished runs are kept\n"
+
+
+def sources(notebook):
+    """The names of the notebooks beside this one that it takes results from."""
+    return [path.stem for number in SOURCES.get(notebook.stem[:2], []) for path in sorted(notebook.parent.glob(f"{number}_*.ipynb"))]
 
 
 def finish(notebook, sources, label):
@@ -280,11 +328,11 @@ def finish(notebook, sources, label):
     key = fingerprint(notebook, parameters, sources)
     if is_current(notebook.stem, key):
         record = _record(notebook.stem)
-        print(f"{label} unchanged ({record['about']['data']}, {record['about']['profile']})", flush=True)
+        print(f"{label} unchanged ({plain(record['about']['data'])}, {plain(record['about']['profile'])})", flush=True)
         if MANIFEST.is_file():
             return
     else:
-        print(f"{label} starts ({', '.join(f'{k}={v}' for k, v in parameters.items())})", flush=True)
+        print(f"{label} starts ({plain(', '.join(f'{k}={v}' for k, v in parameters.items()))})", flush=True)
         record = run(notebook, parameters, key, label)
         print(f"{label} done in {record['seconds']:.0f} s", flush=True)
     write_manifest(notebook, record["about"])

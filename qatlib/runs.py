@@ -1,23 +1,22 @@
 """Cached, resumable runs: each is trained or calibrated once for its configuration, data and source code, on all cores or on a cluster.
 
-A finished run is a folder `build/runs/<key>` with its table row, its float weights or its integer model; it appears whole or not at all,
-so a killed grid loses at most the runs in progress. A run is computed without a disk, from what is handed to it: see `scale_out`.
+A finished run is a folder `build/runs/<key>` with its table row, its float weights or its integer model, and their checksums; it appears
+whole or not at all, so a killed grid, or a power cut, loses at most the runs in progress. One that is damaged later is removed, which is
+said, and made anew. A run is computed without a disk, from what is handed to it: see `scale_out`.
 """
 
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from qatlib import baselines, models, paths, ptq, qat, train
+from qatlib import baselines, disk, models, paths, ptq, qat, train
 from qatlib.integer_model import IntegerModel
 from qatlib.quantize import QuantConfig
 
@@ -25,10 +24,12 @@ COLUMNS = (
     "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, n_params, size_bytes, "
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
-FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "oscillation", "runs", "kernels")
+FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "oscillation", "runs", "kernels", "disk")
 QUANTISERS = ("quantize", "quant_layers", "fused", "fused.cpp", "qat", "ptq", "integer_model", "artifact", "program_check")
 QUANT_SOURCES = (*FLOAT_SOURCES, *QUANTISERS)
 CALIBRATION_WINDOWS = 512
+ROW, SUMS = "row.json", "SHA256SUMS"  # the latter as sha256sum writes it, so that `sha256sum -c` reads it
+FILE_LIMIT = 1 << 26  # bytes; no run writes more than 64 MiB
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,16 @@ def folder(run, dataset):
     return paths.BUILD / "runs" / run.key(dataset)
 
 
+def names(run):
+    """The files that a run makes."""
+    weights = ["quantised.safetensors", "model.safetensors"] if run.quantization else ["float.safetensors"] if run.recipe else []
+    return {ROW, *weights}
+
+
 def row(run, dataset):
     """The finished run's table row, or None."""
-    try:
-        return json.loads((folder(run, dataset) / "row.json").read_text())
-    except FileNotFoundError:
-        return None
+    files = kept(run, dataset)
+    return files and json.loads(files[ROW])
 
 
 def cost(run):
@@ -97,29 +102,58 @@ def cost(run):
 
 
 def kept(run, dataset):
-    """The files of a finished run: {name: bytes}; or None."""
-    if row(run, dataset) is None:
+    """The files of a finished run: {name: bytes}; or None. A damaged one is removed."""
+    place = folder(run, dataset)
+    if (files := _sound(run, place)) is None and place.is_dir():
+        with disk.locked(place.parent):
+            if (files := _sound(run, place)) is None and place.is_dir():  # still, and no other process has made it anew
+                print(f"{run.label}: {place} is damaged, so the run is made anew", flush=True)
+                shutil.rmtree(place)
+    return files
+
+
+def _sound(run, place):
+    """The files of a run's folder if they are those that were written, else None."""
+    try:
+        files = {name: (place / name).read_bytes() for name in names(run)}
+        return files if (place / SUMS).read_bytes() == _sums(files) else None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    return {path.name: path.read_bytes() for path in folder(run, dataset).iterdir()}
+
+
+def _sums(files):
+    return "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())).encode()
 
 
 def keep(run, dataset, files):
-    """Put the files of a run into their folder, unless it is there already. -> the folder"""
-    target = folder(run, dataset)
-    if (target / "row.json").exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    """Put the files of a run into their folder, unless it is there already. -> the folder
+
+    ValueError where they are not what such a run makes: they may come from another machine."""
+    _check(run, files)
+    place = folder(run, dataset)
+    disk.make(place.parent)
+    if kept(run, dataset) is None:
+        with disk.locked(place.parent):
+            disk.clear(place.parent)
+            if not place.is_dir():  # else another process finished the same run meanwhile
+                disk.put(place, {**files, SUMS: _sums(files)})
+    return place
+
+
+def _check(run, files):
+    if not isinstance(files, dict) or files.keys() != names(run):
+        raise ValueError(f"{run.label}: its worker sent other files than {', '.join(sorted(names(run)))}")
+    for name in names(run):
+        if not isinstance(files[name], bytes) or len(files[name]) > FILE_LIMIT:
+            raise ValueError(f"{run.label}: its worker sent a {name} that is not bytes, or more than {FILE_LIMIT} of them")
     try:
-        for name, content in files.items():
-            (scratch / name).write_bytes(content)
-        scratch.replace(target)
-    except OSError:
-        if not (target / "row.json").exists():  # another process finished the same run meanwhile
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
+        found = json.loads(files[ROW])
+        own = {"model": run.model.name, "method": run.method, "seed": run.seed}
+        right = found.keys() <= set(COLUMNS) and found | own == found and type(found["mse"]) is float
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        right = False
+    if not right:
+        raise ValueError(f"{run.label}: its worker sent a {ROW} that is no row of this run")
 
 
 def execute(run, dataset):
@@ -142,7 +176,7 @@ def compute(run, dataset, parents):
         result, files = _quantised(run, dataset, [_loaded(p, dataset, files) for p, files in zip(run.parents, parents, strict=True)])
     widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS} if run.quantization else {}
     common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
-    return files | {"row.json": json.dumps({**common, **widths, **result}).encode()}
+    return files | {ROW: json.dumps({**common, **widths, **result}).encode()}
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from qatlib import artifact, models, qat
+from qatlib import artifact, disk, models, qat
 from qatlib.artifact import ArtifactError
 from qatlib.integer_model import IntegerModel
 from qatlib.quantize import QuantConfig
@@ -105,7 +105,7 @@ def test_every_dtype_and_extreme_value(tmp_path):
         "e": np.zeros((0, 3), np.uint8),
         "f": np.arange(12, dtype=np.int32).reshape(3, 4).T,  # not contiguous
     }
-    artifact.write(tmp_path / "x", artifact.encode({"text": "µ °C", "number": 0.002, "none": None}, arrays))
+    disk.write(tmp_path / "x", artifact.encode({"text": "µ °C", "number": 0.002, "none": None}, arrays))
     document, again = artifact.read(tmp_path / "x")
     assert document == {"text": "µ °C", "number": 0.002, "none": None}
     for name, array in arrays.items():
@@ -117,14 +117,14 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(saved, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(saved[1].read_bytes())
     with pytest.raises(TypeError):
-        artifact.write(path, artifact.encode({"not JSON": object()}, {}))
+        disk.write(path, artifact.encode({"not JSON": object()}, {}))
     assert path.read_bytes() == saved[1].read_bytes() and list(tmp_path.iterdir()) == [path]
 
 
 def test_saving_replaces_the_file_whole(saved, tmp_path):
     """Who has the old file open reads the old file to its end."""
     path = tmp_path / "model.safetensors"
-    artifact.write(path, artifact.encode({"model": "old"}, {"a": np.arange(99, dtype=np.int32)}))
+    disk.write(path, artifact.encode({"model": "old"}, {"a": np.arange(99, dtype=np.int32)}))
     old = path.read_bytes()
     with path.open("rb") as reader:
         saved[0].save(path)
@@ -342,11 +342,11 @@ def test_documents_that_are_no_text(damaged, document):
 def test_what_a_file_says_is_shown_escaped_and_cut(saved, tmp_path):
     document, arrays = artifact.read(saved[1])
     for name in ("\x1b[31mred", "*/ int x; /*", "a\n#error", "<script>", "n" * 101, ""):
-        artifact.write(tmp_path / "bad", artifact.encode({**document, "name": name}, arrays))
+        disk.write(tmp_path / "bad", artifact.encode({**document, "name": name}, arrays))
         with pytest.raises(ArtifactError, match=r"name .* is not of 1 to 100 letters") as raised:
             IntegerModel.load(tmp_path / "bad")
         assert "\x1b" not in str(raised.value) and "\n" not in str(raised.value)
-    artifact.write(tmp_path / "bad", artifact.encode({**document, "anchor": "x" * 10**5}, arrays))
+    disk.write(tmp_path / "bad", artifact.encode({**document, "anchor": "x" * 10**5}, arrays))
     with pytest.raises(ArtifactError, match="anchor") as raised:
         IntegerModel.load(tmp_path / "bad")
     assert len(str(raised.value)) < 600
@@ -359,7 +359,7 @@ def test_a_missing_file(tmp_path):
 
 @pytest.mark.parametrize("document", [None, [], "text", 3, {}, {"operations": [], "tensors": []}])
 def test_a_whole_file_without_a_program(tmp_path, document):
-    artifact.write(tmp_path / "bad.safetensors", artifact.encode(document, {}))
+    disk.write(tmp_path / "bad.safetensors", artifact.encode(document, {}))
     with pytest.raises(ArtifactError, match=r"bad\.safetensors: no valid program"):
         IntegerModel.load(tmp_path / "bad.safetensors")
 
@@ -393,6 +393,6 @@ def test_a_whole_file_with_a_program_that_is_none(saved, tmp_path, change, messa
     """Written by ourselves, checksum and all: what it says is still checked."""
     document, arrays = artifact.read(saved[1])
     change(document)
-    artifact.write(tmp_path / "bad.safetensors", artifact.encode(document, arrays))
+    disk.write(tmp_path / "bad.safetensors", artifact.encode(document, arrays))
     with pytest.raises(ArtifactError, match=rf"bad\.safetensors: .*{message}"):
         IntegerModel.load(tmp_path / "bad.safetensors")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlib import agreement, experiment, frames, models, paths, plots, plots_low_bits, runs, summary
+from qatlib import agreement, experiment, frames, models, paths, pipeline, plots, plots_low_bits, runs, summary
 from qatlib.experiment import Experiment
 from qatlib.train import TrainConfig
 
@@ -43,9 +43,15 @@ def run(small, accuracy):
     return small.quantised_run(weight_bits=4, activation_bits=4)
 
 
-def test_facts_are_left_for_the_manifest(small):
-    facts = json.loads((paths.BUILD / "facts.json").read_text())
+def test_facts_are_left_for_the_manifest(small, tmp_path, monkeypatch):
+    monkeypatch.setenv(pipeline.FACTS, str(tmp_path / "facts.json"))
+    replace(small)
+    facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts == {"data": "sensor", "sha256": small.dataset.sha256, "seeds": [0]}
+    monkeypatch.delenv(pipeline.FACTS)
+    (tmp_path / "facts.json").unlink()
+    replace(small)  # as in JupyterLab, while `make figures` runs
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_profile():

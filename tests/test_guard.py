@@ -2,14 +2,16 @@
 
 import ctypes
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from qatlib import faults, guard, kernels, native, zoo
 from qatlib.guard import DRIFT, GAP, JUMP, MISSING, NOISY, RANGE, REPAIRED, STUCK, Guard
-from qatlib.mcu import export_c
+from qatlib.mcu import export, export_c
 
 LIMITS = Guard(context=16, day=4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
 
@@ -79,6 +81,8 @@ def test_a_guard_is_for_windows_of_one_length():
     for unsound in ((), (window((3, MISSING)),), (window() / 10,)):
         with pytest.raises(ValueError, match="a guard needs sound windows"):
             Guard.fit(*unsound, day=4)
+    with pytest.raises(ValueError, match="windows of 16 and 8 samples: a guard is for windows of one length"):
+        Guard.fit(window(), window()[:, :8], day=4)
     with tempfile.TemporaryDirectory() as folder, pytest.raises(ValueError, match="guard is for windows of 16 samples, the model for 336"):
         export_c(zoo.load("jfk-weather", "patch-c336-d16-w2a2"), Path(folder), guard=LIMITS)
     assert Guard.fit(np.array([[1, 5]], np.int16), day=1).check(np.array([[1, 5]], np.int16))[1] == 0
@@ -89,8 +93,46 @@ def test_thresholds_let_through_what_they_were_made_from():
     fitted = Guard.fit(sound)
     mended, flags = fitted.check(sound)
     assert not flags.any() and np.array_equal(mended, sound)
-    with pytest.raises(ValueError, match="no two of 200"):
-        Guard.fit(sound, day=200)
+    for day in (200, 0, -1, 2.5, "24"):
+        with pytest.raises(ValueError, match=f"of 1 to 168 samples in these windows, not {day!r}"):
+            Guard.fit(sound, day=day)
+    assert Guard.fit(sound, day=np.int64(24)) == fitted
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    {
+        "context": (1, (1 << 16) + 1, 16.0),
+        "day": (0, 9, True),
+        "low": (-32769, 32768, None),
+        "high": (-1001, 32768, "1000"),
+        "jump": (-1, 1 << 31, float("nan")),
+        "spike": (-1, 1 << 31, 40.0),
+        "stuck": (1, 1 << 31, False),
+        "drift": (-1, 1 << 31, 10**5000),
+        "noise": (-1, 1 << 63, [600]),
+    }.items(),
+)
+def test_a_guard_that_cannot_work_is_refused(field, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"a guard's {field} must"):
+            replace(LIMITS, **{field: value})
+
+
+def test_the_widest_guard_is_the_same_in_c(tmp_path):
+    """Sums of the longest day, and thresholds at the ends of their ranges, fit the integers of C."""
+    widest = Guard(1 << 16, 1 << 15, kernels.COUNT_MIN, kernels.COUNT_MAX, *[(1 << 31) - 1] * 4, (1 << 63) - 1)
+    half, odd = np.arange(1 << 16) < 1 << 15, np.arange(1 << 16) % 2 == 1
+    counts = np.stack([np.where(side, 32767, -32767) for side in (half, ~half, odd)]).astype(np.int16)
+    cases = {0: widest, DRIFT: replace(widest, drift=(1 << 15) * 65534 - 1), NOISY: replace(widest, noise=1 << 32)}
+    for expected, limits in cases.items():
+        flags = limits.check(counts)[1]
+        source = tmp_path / f"{expected}.c"
+        source.write_text("#include <stdint.h>\n" + export._guard(SimpleNamespace(context=1 << 16), "widest", limits))
+        library = native.library(source, "-std=c99", "-O2")
+        library.widest_guard.argtypes, library.widest_guard.restype = [ctypes.c_void_p], ctypes.c_uint8
+        np.testing.assert_array_equal([library.widest_guard(row.ctypes.data) for row in counts.copy()], flags)
+        assert (flags & ~REPAIRED).max() == expected
 
 
 @pytest.mark.parametrize("kind", faults.KINDS)

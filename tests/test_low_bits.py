@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from qatlib import frames_low_bits, low_bits, plots_low_bits, runs
+from qatlib import frames_low_bits, low_bits, pipeline, plots_low_bits
 from qatlib.experiment import Experiment
 
 
@@ -68,8 +68,10 @@ def test_worth_is_paired_and_ranking_by_validation():
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
 
 
-def test_what_the_notebook_is_about_stays_when_other_data_are_looked_at(full):
-    facts = runs.paths.BUILD / "facts.json"
+def test_what_the_notebook_is_about_stays_when_other_data_are_looked_at(full, tmp_path, monkeypatch):
+    facts = tmp_path / "facts.json"
+    monkeypatch.setenv(pipeline.FACTS, str(facts))
+    full.record()
     before = facts.read_text()
     other = full.on("jfk-weather")
     assert other.dataset.name == "jfk-weather" and other.seeds == full.seeds and facts.read_text() == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,12 +10,14 @@ import time
 import nbformat
 import pytest
 
-from qatlib import pipeline
+from qatlib import disk, paths, pipeline
+from qatlib.echo import plain
 
 PARAMETERS = 'profile = "quick"\ndata = "auto"\ntarget = ""\nclean = False\ncontext = 336\nhorizon = 24'
-FACTS = """import json
+FACTS = """import json, os
 from qatlib import paths
-json.dump({"data": "made-up", "sha256": "00", "seeds": [0]}, open(paths.BUILD / "facts.json", "w"))"""
+json.dump({"data": "made-up", "sha256": "00", "seeds": [0]}, open(os.environ["QATLIB_FACTS"], "w"))"""
+RECORD = {"key": "0", "outputs": {}, "seconds": 1.0, "about": {"data": "made-up", "profile": "quick"}}
 FIGURE = 'paths.FIGURES.mkdir(exist_ok=True)\n(paths.FIGURES / "figure.csv").write_text(f"{profile},{context}")'
 
 
@@ -38,8 +41,8 @@ def write(folder, *sources, parameters=PARAMETERS, name="01_trial"):
     return path
 
 
-def carry_out(notebook, *sources, **variables):
-    command = [sys.executable, "-m", "qatlib.pipeline", notebook, *sources]
+def carry_out(*notebooks, **variables):
+    command = [sys.executable, "-m", "qatlib.pipeline", *notebooks]
     return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120)
 
 
@@ -112,7 +115,7 @@ def test_a_parameter_that_the_notebook_lacks_is_an_error_before_anything_runs(pr
     done = carry_out(write(project, FACTS, parameters='profile = "quick"'), CONTEXT="48")
     assert done.returncode == 1
     assert "no parameter context" in done.stderr
-    assert not (project / "build" / "facts.json").exists()
+    assert not list((project / "build" / "notebooks").glob("*facts*"))
 
 
 def test_a_notebook_without_facts_is_not_finished(project):
@@ -133,10 +136,12 @@ def test_a_notebook_without_facts_is_not_finished(project):
         ("DATA", "~nobody-of-this-name/x.csv", "no such file"),
         ("DATA", "x" * 300 + ".csv", "no such file"),
         ("DATA", "/dev/zero", "no regular file"),
+        ("TARGET", "\udcff", "no UTF-8"),
+        ("PROFILE", "\x1b[2J", "choose quick or full"),
     ],
 )
 def test_bad_parameters_are_refused(variable, text, advice):
-    with pytest.raises(pipeline.PipelineError, match=f"{variable}={text}: .*{advice}"):
+    with pytest.raises(pipeline.PipelineError, match=f"^{variable}={re.escape(plain(text))}: .*{advice}"):
         pipeline.read_parameters({variable: text})
 
 
@@ -168,7 +173,7 @@ def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
     assert changed()
     notebook.write_text("b")
     assert changed()
-    (tmp_path / "00_before.json").write_text('{"key": "of another source"}')
+    (tmp_path / "00_before.json").write_text(json.dumps(RECORD | {"key": "of another source"}))
     assert changed()
     (tmp_path / "engine.csv").write_text("config")
     assert changed()
@@ -177,7 +182,7 @@ def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
 def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "EXECUTED", tmp_path)
     for name in ("01_first", "02_second", "03_third"):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"outputs": {"shared.csv": "0", f"{name}.csv": "0"}}))
+        (tmp_path / f"{name}.json").write_text(json.dumps(RECORD | {"outputs": {"shared.csv": "0", f"{name}.csv": "0"}}))
     pipeline._disown("02_second", ["shared.csv"])
     outputs = {path.stem: set(json.loads(path.read_text())["outputs"]) for path in tmp_path.glob("*.json")}
     assert outputs == {
@@ -196,6 +201,89 @@ def test_termination_shuts_the_kernel_down(project):
     assert process.wait(30) == 128 + 15
     wait_for(lambda: not os.path.exists(f"/proc/{alive.read_text()}"))
     assert not executed(project).exists()
+
+
+SLOW = """import pathlib, time
+pathlib.Path("begun").touch()
+deadline = time.monotonic() + 60
+while not pathlib.Path("go").exists() and time.monotonic() < deadline:
+    time.sleep(0.05)"""
+
+
+def test_two_runs_in_one_tree_never_mix(project):
+    """The second is refused at once, with the first one's name, from its first notebook to its last; the kernel lets go where it dies."""
+    notebooks = [write(project, FACTS, SLOW, FIGURE), write(project, FACTS, FIGURE, name="02_next")]
+    command = [sys.executable, "-m", "qatlib.pipeline", *notebooks]
+    first = subprocess.Popen(command, env=os.environ | {"CONTEXT": "48"})
+    wait_for(lambda: (project / "begun").exists())
+    elsewhere = {"QATLIB_BUILD": str(project / "another build")}
+    for second in ({"CONTEXT": "49"}, {"CONTEXT": "48"}, elsewhere):
+        done = carry_out(notebooks[1], **second)
+        assert (done.returncode, done.stdout) == (1, "")
+        folder = project / ("figures" if second is elsewhere else "build")
+        said = rf"{folder} is in use by process {first.pid} on \S+ since [\d-]+ [\d:]+, 01_trial; wait for its end"
+        assert re.search(said, done.stderr) and done.stderr.endswith("[figures] not finished\n")
+    first.kill()
+    first.wait()
+    (project / "go").touch()
+    assert "[2/2 02_next] done" in carry_out(*notebooks, CONTEXT="48").stdout
+    assert (project / "figures" / "figure.csv").read_text() == "quick,48"
+
+
+def test_a_notebook_runs_after_those_it_takes_results_from(tmp_path):
+    for name in ("02_float", "03_ptq", "04_qat", "08_low", "11_verdict", "12_more"):
+        (tmp_path / f"{name}.ipynb").touch()
+    assert pipeline.sources(tmp_path / "11_verdict.ipynb") == ["03_ptq", "04_qat", "08_low"]
+    assert pipeline.sources(tmp_path / "03_ptq.ipynb") == ["02_float"] and pipeline.sources(tmp_path / "12_more.ipynb") == []
+    assert pipeline.SOURCES.keys() <= {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
+
+
+BROKEN = [b"", b"{", b"null", b"[]", b"7", b'"text"', b"{}", b"\xff", b"[" * 100_000]
+BROKEN += [json.dumps(RECORD | change).encode() for change in ({"outputs": []}, {"outputs": None}, {"key": 0}, {"seconds": "1"})]
+BROKEN += [json.dumps(RECORD | {"about": about}).encode() for about in (None, [], {}, {"data": 1, "profile": "quick"})]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_what_is_no_record_was_never_finished(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(pipeline, "EXECUTED", tmp_path)
+    for name in ("01_trial", "02_next"):
+        (tmp_path / f"{name}.ipynb").touch()
+    (tmp_path / "01_trial.json").write_text(json.dumps(RECORD))
+    assert pipeline.is_current("01_trial", "0")
+    (tmp_path / "01_trial.json").write_bytes(content)
+    assert not pipeline.is_current("01_trial", "0") and pipeline._record("01_trial") == {}
+    pipeline._disown("02_next", ["a.csv"])
+    monkeypatch.setattr(pipeline, "MANIFEST", tmp_path / "manifest.json")
+    pipeline.write_manifest(tmp_path / "01_trial.ipynb", {})
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"seconds": {}}
+
+
+def test_a_full_disk_is_said(project):
+    """Files of this process may have 5,000 bytes: the executed copy has more."""
+    notebook = write(project, FACTS, "print('long ' * 3000)")
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); sys.argv[0] = 'pipeline'; "
+    code = limit + f"from qatlib import pipeline; sys.exit(pipeline.main([{str(notebook)!r}]))"
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"the disk is full, or a quota or limit is reached \(\d+ MB are free in .*make room", done.stderr)
+    assert done.stderr.endswith("[1/1 01_trial] not finished\n") and not executed(project).exists()
+    assert "done" in carry_out(notebook).stdout
+
+
+def test_control_characters_are_shown_not_obeyed(project):
+    done = carry_out(write(project, FACTS, "print(target)\nraise ValueError(target)"), TARGET="\x1b[2J\x07bell")
+    assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr and "\x07" not in done.stdout + done.stderr
+    assert "starts (target=\\x1b[2J\\x07bell)" in done.stdout and "ValueError: \\x1b[2J\\x07bell" in done.stderr
+
+
+def test_what_a_kill_left_is_cleared_away(project):
+    (project / "build" / "notebooks").mkdir(parents=True)
+    (project / "figures").mkdir()
+    left = [disk.scratch(project / place) for place in ("build/notebooks/01_trial.json", "figures/manifest.json")]
+    for path in left:
+        path.write_text("{")
+    assert carry_out(write(project, FACTS)).returncode == 0
+    assert not any(path.exists() for path in left)
 
 
 def wait_for(condition, seconds=30):

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from qatlib import baselines, data, models, paths, qat, runs, scale_out
+from qatlib import baselines, data, disk, models, paths, qat, runs, scale_out
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
 from qatlib.train import TrainConfig
@@ -47,6 +48,11 @@ def filled(build, collected):
 def finished(build):
     """{key: bytes of its row}, of all that counts as finished."""
     return {path.parent.name: path.read_bytes() for path in (build / "runs").glob("[!.]*/row.json")}
+
+
+def entries(build):
+    """All that lies beside the lock: runs, and scratch if any were left."""
+    return {path.name for path in (build / "runs").iterdir()} - {disk.LOCK}
 
 
 # -- the table
@@ -102,8 +108,9 @@ def test_the_float_parent_is_shared(filled, dataset):
 def test_a_finished_run_is_read_not_computed(filled, dataset, monkeypatch):
     """Collected again, nothing is started, and what the stored row says is what the table says."""
     monkeypatch.setattr(scale_out, "_compute", None)
-    path = runs.folder(GRID[4], dataset) / "row.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "mse": 123.0}))
+    files = runs.kept(GRID[4], dataset)
+    shutil.rmtree(runs.folder(GRID[4], dataset))
+    runs.keep(GRID[4], dataset, {"row.json": json.dumps({**json.loads(files["row.json"]), "mse": 123.0}).encode()})
     table = scale_out.collect(GRID, dataset)
     assert table.loc[4, "mse"] == 123.0 and table.loc[1, "mse"] != 123.0
 
@@ -178,8 +185,7 @@ def test_the_error_of_a_failing_run_reaches_the_caller(build, dataset):
     bad = Run(MODEL, "ptq-nonsense", 0, FLOAT, QuantConfig())
     with pytest.raises(ValueError, match="unknown PTQ method 'nonsense'"):
         scale_out.collect([bad], dataset)
-    assert list(finished(build)) == [runs.folder(bad.parents[0], dataset).name]
-    assert len(list((build / "runs").iterdir())) == 1
+    assert set(finished(build)) == entries(build) == {runs.folder(bad.parents[0], dataset).name}
 
 
 def test_a_run_that_fails_leaves_nothing(build, dataset, monkeypatch):
@@ -194,14 +200,91 @@ def test_a_run_that_fails_leaves_nothing(build, dataset, monkeypatch):
 
 
 def test_what_a_kill_left_half_written_is_not_taken(build, dataset):
-    """A scratch folder with a whole row in it is still no finished run."""
+    """A scratch folder with a whole row in it is still no finished run, and is cleared away."""
     target = runs.folder(GRID[1], dataset)
-    scratch = target.with_name(f".{target.name}.x1y2z3")
+    scratch = disk.scratch(target)
     scratch.mkdir(parents=True)
     (scratch / "row.json").write_text('{"mse": 123.0}')
     assert runs.row(GRID[1], dataset) is None
     runs.execute(GRID[1], dataset)
-    assert runs.row(GRID[1], dataset)["mse"] != 123.0
+    assert runs.row(GRID[1], dataset)["mse"] != 123.0 and entries(build) == {target.name}
+
+
+def damage(place, name, content):
+    """Other content for a file of a run; None: none."""
+    path = place / name
+    path.unlink() if content is None else path.write_bytes(content(path.read_bytes()))
+
+
+def emptied(raw):
+    return b""
+
+
+def cut(raw):
+    return raw[:-9]
+
+
+def flipped(raw):
+    return bytes([raw[0] ^ 1]) + raw[1:]
+
+
+DAMAGES = [(1, name, content) for name in ("row.json", "SHA256SUMS") for content in (None, emptied, cut, flipped)]
+DAMAGES += [(1, "row.json", lambda raw, text=text: text) for text in (b"{}", b"null", b"[]", b"7", b"[" * 100_000)]
+DAMAGES += [(0, "model.safetensors", cut), (0, "quantised.safetensors", None), (6, "float.safetensors", flipped)]
+
+
+@pytest.mark.parametrize(("index", "name", "content"), DAMAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_damaged_run_is_made_anew_and_that_is_said(filled, dataset, capsys, index, name, content):
+    run = GRID[index]
+    place, before = runs.folder(run, dataset), runs.kept(run, dataset)
+    damage(place, name, content)
+    assert runs.row(run, dataset) is None and not place.exists()
+    assert capsys.readouterr().out == f"{run.label}: {place} is damaged, so the run is made anew\n"
+    runs.execute(run, dataset)
+    made = runs.kept(run, dataset)
+    assert made.keys() == before.keys() and all(made[file] == before[file] for file in made if file != "row.json")
+    timeless = [{**json.loads(files["row.json"]), "train_seconds": 0} for files in (made, before)]
+    assert timeless[0] == timeless[1] and len(finished(filled)) == 7
+
+
+def test_an_empty_folder_is_no_run(build, dataset, capsys):
+    runs.folder(GRID[1], dataset).mkdir(parents=True)
+    assert runs.execute(GRID[1], dataset).joinpath("SHA256SUMS").is_file()
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_the_checksums_are_those_of_sha256sum(filled, dataset):
+    for run in (GRID[0], GRID[1]):
+        check = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=runs.folder(run, dataset), capture_output=True, timeout=30)
+        assert check.returncode == 0 and check.stdout.count(b": OK") == len(runs.names(run))
+
+
+ROWS = [b"{}", b"null", b"[]", b"7", b"[" * 100_000, b"\xff", b'{"mse": "1"}']
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_that_a_worker_made_up_is_not_kept(build, dataset, row):
+    with pytest.raises(ValueError, match=r"patch-c24-d4 persistence seed 0: its worker sent a row\.json that is no row of this run"):
+        runs.keep(GRID[1], dataset, {"row.json": row})
+    assert not build.exists()
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/tmp/stolen", "a/b", "", ".lock", "model.safetensors", "row.json\0"])
+def test_a_file_that_a_worker_made_up_is_not_written(filled, dataset, name):
+    """Only names that such a run has, and only bytes, so many of them."""
+    files = runs.kept(GRID[1], dataset)
+    shutil.rmtree(runs.folder(GRID[1], dataset))
+    before = sorted(filled.parent.rglob("*"))
+    wrong = [{**files, name: b"x"}, {name: files["row.json"]}, {"row.json": "text"}, {"row.json": None}, None, [], "row.json"]
+    for sent in wrong:
+        with pytest.raises(ValueError, match="patch-c24-d4 persistence seed 0: its worker sent "):
+            runs.keep(GRID[1], dataset, sent)
+    assert sorted(filled.parent.rglob("*")) == before
+    with pytest.raises(ValueError, match=r"row\.json that is not bytes, or more than 67108864 of them"):
+        runs.keep(GRID[1], dataset, {"row.json": bytes(runs.FILE_LIMIT + 1)})
+    another = {**files, "row.json": files["row.json"].replace(b'"seed": 0', b'"seed": 1')}
+    with pytest.raises(ValueError, match="no row of this run"):
+        runs.keep(GRID[1], dataset, another)
 
 
 def test_two_processes_may_finish_the_same_run(build, dataset, monkeypatch):
@@ -216,4 +299,4 @@ def test_two_processes_may_finish_the_same_run(build, dataset, monkeypatch):
 
     monkeypatch.setattr(baselines, "persistence", persistence)
     runs.execute(GRID[1], dataset)
-    assert runs.row(GRID[1], dataset)["mse"] > 0 and len(list((build / "runs").iterdir())) == 1
+    assert runs.row(GRID[1], dataset)["mse"] > 0 and len(entries(build)) == 1

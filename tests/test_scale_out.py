@@ -2,17 +2,20 @@
 
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 from distributed import LocalCluster
 
-from qatlib import paths, runs, scale_out
+from qatlib import disk, native, paths, runs, scale_out
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
 from tests.test_runs import FLOAT, GRID, MODEL
@@ -63,7 +66,7 @@ def grid_process(build, sensor_csv, tmp_path):
 def assert_complete(table, folder, dataset):
     """Every run once, none more."""
     assert finished(folder).keys() == {runs.folder(run, dataset).name for run in LONG_GRID}
-    assert len(list((folder / "runs").iterdir())) == len(LONG_GRID)
+    assert {path.name for path in (folder / "runs").iterdir()} - {disk.LOCK} == finished(folder).keys()
     assert table["seed"].tolist() == [run.seed for run in LONG_GRID] and table["mse"].notna().all()
     assert (table["equal_outputs"].dropna() == 1).all()
 
@@ -124,12 +127,71 @@ def test_a_worker_with_other_sources_is_refused(build, dataset, monkeypatch):
         scale_out.collect(GRID[1:2], dataset)
 
 
+def die(run, key, dataset, parents):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_workers_that_die_of_a_run_are_reported_as_that(build, dataset, monkeypatch):
+    """As by compiled code that crashes: which run, which signal, and which compiler made the code."""
+    monkeypatch.setattr(scale_out, "_carry_out", die)
+    scheduler = scale_out.client("").cluster.scheduler
+    monkeypatch.setattr(scheduler, "allowed_failures", 0)
+    with pytest.raises(RuntimeError, match=r"patch-c24-d4 persistence seed 0: 1 workers died of SIGSEGV.*CXX=") as caught:
+        scale_out.collect(GRID[1:2], dataset)
+    assert native.described() in str(caught.value) and caught.value.__suppress_context__
+    monkeypatch.setattr(scale_out, "DEATHS", {})
+    monkeypatch.setattr(scale_out, "DEATH_TIMEOUT", 0)  # what a cluster elsewhere knows of its workers
+    with pytest.raises(RuntimeError, match=r"workers died \(killed by a signal, or out of memory\)"):
+        scale_out.collect(GRID[2:3], dataset)
+
+
+def other_files(run, key, dataset, parents):
+    return {"row.json": b"{}", "../../stolen": b"x"}
+
+
+def test_what_a_worker_sends_is_looked_at(build, dataset, monkeypatch):
+    monkeypatch.setattr(scale_out, "_carry_out", other_files)
+    with pytest.raises(ValueError, match=r"patch-c24-d4 persistence seed 0: its worker sent other files than row\.json"):
+        scale_out.collect(GRID[1:2], dataset)
+    assert not build.exists()
+
+
+ADDRESSES = "foo", "no address", "tcp://", "tcp://nonsense", "tcp://host:port:99", "tcp://127.0.0.1:", "tcp://:9", "tcp://127.0.0.1:99999"
+ADDRESSES += "tcp://::1:9", "tcp://[::1]", "http://127.0.0.1:9", "127.0.0.1:9", "tcp://127.0.0.1:9/x", "tcp://127.0.0.1:-1"
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_what_is_no_address_is_said_at_once(build, dataset, monkeypatch, address):
+    monkeypatch.setenv(scale_out.VARIABLE, address)
+    said = rf"SCHEDULER={re.escape(address)}: no scheduler answers there \(.*; give tcp://host:port or tls://host:port\)"
+    with pytest.raises(ConnectionError, match=said):
+        scale_out.collect(GRID[1:2], dataset)
+
+
 def test_a_scheduler_that_is_not_there(build, dataset, monkeypatch):
-    monkeypatch.setattr(scale_out, "WORKERS_TIMEOUT", 1)
-    for address in ("tcp://127.0.0.1:9", "no address"):
-        monkeypatch.setenv(scale_out.VARIABLE, address)
-        with pytest.raises(ConnectionError, match=f"SCHEDULER={address}: no scheduler answers"):
-            scale_out.collect(GRID[1:2], dataset)
+    """Nobody listens, or one who says nothing that Dask says; no event loop is left behind."""
+    monkeypatch.setattr(scale_out, "SCHEDULER_TIMEOUT", 1)
+    loops = [thread for thread in threading.enumerate() if "loop" in thread.name.lower()]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for address in ("tcp://127.0.0.1:9", "tcp://[::1]:9", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "tls://127.0.0.1:9"):
+            monkeypatch.setenv(scale_out.VARIABLE, address)
+            with pytest.raises(ConnectionError, match=f"SCHEDULER={re.escape(address)}: no scheduler answers there "):
+                scale_out.collect(GRID[1:2], dataset)
+    assert [thread for thread in threading.enumerate() if "loop" in thread.name.lower()] == loops
+
+
+def test_a_worker_is_no_scheduler(build, dataset, monkeypatch):
+    worker = next(iter(scale_out.client("").cluster.scheduler.workers))
+    monkeypatch.setenv(scale_out.VARIABLE, worker)
+    with pytest.raises(ConnectionError, match="no scheduler answers there, but a Worker"):
+        scale_out.collect(GRID[1:2], dataset)
+
+
+def test_a_bad_address_ends_in_one_line(tmp_path):
+    """Of a process of its own: nothing more is printed while it ends."""
+    code = "from qatlib import scale_out\ntry: scale_out.client('tcp://nonsense')\nexcept ConnectionError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=paths.ROOT)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
 
 
 def test_a_scheduler_without_workers(build, dataset, monkeypatch):
