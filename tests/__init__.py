@@ -1,0 +1,1 @@
+"""The tests, and the long attacks of `tests.attack`. A package, so that no other one of this name takes its place."""
