@@ -73,7 +73,7 @@ figures: | $(VENV)
 	@.venv/bin/python -m qatlib.pipeline $(NOTEBOOKS)
 
 test: | $(VENV)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
 attack: | $(VENV)
 	.venv/bin/python -m tests.attack

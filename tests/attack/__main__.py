@@ -12,7 +12,7 @@ import pandas as pd
 
 from qatlib import native, paths, runs
 
-PARTS = ("models", "csvs", "engines", "driver", "power", "kills")
+PARTS = ("models", "csvs", "engines", "driver", "power", "sanitizers", "kills")
 RESULTS = Path(__file__).with_name("results.csv")
 
 
