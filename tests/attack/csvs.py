@@ -353,12 +353,12 @@ def _swallows(records):
 
 def _attempt(call):
     """(result, error, seconds)"""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return call(), None, time.monotonic() - began
+            return call(), None, time.process_time() - began
     except Exception as error:
-        return None, error, time.monotonic() - began
+        return None, error, time.process_time() - began
 
 
 def _misread(raw, names, rows):
