@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import pytest
 from distributed import LocalCluster
-from test_runs import FLOAT, GRID, MODEL
 
 from qatlib import disk, native, paths, runs, scale_out
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
+from tests.test_runs import FLOAT, GRID, MODEL
 
 LONG = replace(FLOAT, epochs=12, batch=16)
 LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(5)]
