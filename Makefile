@@ -17,7 +17,7 @@ export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAG
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
-make attack    mutated files, random models, threads, kills and power cuts at length: tests/attack/results.csv (about an hour)
+make attack    mutated files, random models, threads, kills and power cuts at length: tests/attack/results.csv (one to two hours)
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
