@@ -115,6 +115,17 @@ def test_low_bits_stay_packed(tmp_path):
     assert sizes == {"w8a8": 224 * 24, "w4a4": 224 * 24 // 2, "w2a2": 224 * 24 // 4}
 
 
+def test_what_is_read_as_vectors_is_as_long(tmp_path):
+    """A decoder's head has one output, and host.c loads its bias with the lanes beside it."""
+    source, _ = export_c(zoo.load("etth1", "decoder-c336-d16-mixed"), tmp_path, host=True)
+    sizes = [
+        int(line.split("_bias[")[1].split("]")[0])
+        for line in source.read_text().splitlines()
+        if "int32_t linear_" in line and "_bias[" in line
+    ]
+    assert len(sizes) > 10 and all(size % 16 == 0 for size in sizes)
+
+
 @pytest.mark.parametrize("name", ["2nd", "", "a b", "a/b", "../a", "_STDINT", "a" * 64, "ä", "a;b", "a\n"])
 def test_names_that_are_none_in_c(tmp_path, name):
     with pytest.raises(ValueError, match="is no name in C"):

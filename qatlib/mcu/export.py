@@ -113,7 +113,7 @@ class Program:
         """A constant array; -> its name in C."""
         label = f"{self.labels[operation.path]}_{name}"
         array = np.ravel(array)
-        if self.host and len(array) > 1:
+        if self.host and (len(array) > 1 or name == "bias"):  # read as vectors; a scale of one channel is read by itself
             array = np.pad(array, (0, _padded(len(array)) - len(array)))
         values = ", ".join(map(str, array.tolist()))
         self.constants.append(f"static const {kind} {label}[{len(array)}] = {{{values}}};")
