@@ -34,7 +34,7 @@ from qatlib.quantize import QuantConfig
 
 BITS = 4
 STEPS_TIMED, STEPS_BEFORE = 100, 50
-RECIPE = train.TrainConfig(epochs=8, learning_rate=3e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
+RECIPE = qat.QATConfig(epochs=8, learning_rate=3e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
 STATISTICS = 33  # steps: one epoch of ETTh1
 
 
@@ -239,7 +239,7 @@ def main():
         adam, _ = peer_optimiser(trained, 1000)
         steppers[name] = lambda m=trained, a=adam: step(m, a, inputs, targets)
     first, speed = samples_per_second(steppers, RECIPE.batch)
-    train.fit(ours, training, validation, RECIPE, seed=0, teacher=teacher)
+    fused.fit(ours, model, training, validation, RECIPE, seed=0, teacher=teacher)
     errors = {"float": float_mse, "qatlib": train.mse(ours, test)}
     errors |= {name: peer_fit(network, training, validation, test, teacher) for name, network in peers.items()}
     table = pd.DataFrame({"samples_per_second": speed, "in_first_steps": first, "mse": errors}).rename_axis("trained by").reset_index()

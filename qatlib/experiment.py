@@ -11,15 +11,16 @@ import numpy as np
 from qatlib import data, models, playlist, runs, scale_out
 from qatlib.pipeline import FACTS
 from qatlib.ptq import METHODS
+from qatlib.qat import QATConfig
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 from qatlib.runs import Run
 from qatlib.train import TrainConfig
 
 # Chosen by validation error on ETTh1, seeds 0 to 2; of QAT recipes within 0.2 % of the best (with dropout, other teachers), the fastest.
 RECIPES = {
-    "patch": (TrainConfig(epochs=30), TrainConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
-    "point": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
-    "decoder": (TrainConfig(epochs=10, batch=128), TrainConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
+    "patch": (TrainConfig(epochs=30), QATConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
+    "point": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
+    "decoder": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
 }
 EIGHT = QuantConfig(scheme="asymmetric")
 WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from qatlib import native, paths, qat
-from qatlib.quant_layers import QuantAddNorm
+from qatlib import native, paths, qat, train
 from qatlib.quantize import ActivationQuantizer, WeightQuantizer
 
 OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
@@ -131,7 +130,8 @@ class Step(torch.autograd.Function):
 class Fused(nn.Module):
     """A model, the same function of the same parameters, trained in fewer passes where it is quantised and its arithmetic holds still.
 
-    While the adaptive scheme compares, while batch norm is not folded, and in anything but float32 on a processor, the model itself runs.
+    While the adaptive scheme compares, where a layer does not hold still (`still`), and in anything but float32 on a processor, the model
+    itself runs.
     """
 
     def __init__(self, model):
@@ -140,14 +140,25 @@ class Fused(nn.Module):
         modules = list(model.modules())
         self.activations = [m for m in modules if isinstance(m, ActivationQuantizer)]
         self.weights = [m for m in modules if isinstance(m, WeightQuantizer)]
-        self.folded = not any(isinstance(m, QuantAddNorm) and m.norm is not None for m in modules)
+        self.still = all(getattr(m, "still", True) for m in modules)
         self.plan, self.made_for = None, None
 
     def forward(self, inputs):
-        settled = self.folded and not (self.training and any(q.choosing for q in self.activations))
+        settled = self.still and not (self.training and any(q.choosing for q in self.activations))
         if not self.weights or not settled or inputs.dtype != torch.float32 or inputs.device.type != "cpu" or inputs.requires_grad:
             return self.model(inputs)
         wanted = [q.finer for q in self.weights] + [q.is_asymmetric() for q in self.activations]
         if self.made_for != wanted:
             self.plan, self.made_for = Plan(self.model), wanted
         return Step.apply(self.plan, inputs, self.model.config.horizon, *self.plan.parameters)
+
+
+def fit(model, origin, training, validation, config, *, seed, teacher=None):
+    """`train.fit` of a quantised model by its QATConfig.
+
+    origin: the float model that it was made of. teacher: forecasts (n, horizon) for the training inputs.
+    """
+    if teacher is not None:
+        training = train.Batches(training.inputs, torch.lerp(training.targets, teacher, config.distil))
+    hooks = [qat.FreezeChoices(model), *(technique(model, origin) for technique in config.techniques)]
+    return train.fit(Fused(model), training, validation, config, seed=seed, hooks=hooks)

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 from qatlib import models
 from qatlib.experiment import RECIPES
+from qatlib.qat import QATConfig
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
-from qatlib.train import TrainConfig
+from qatlib.techniques import ActivationsFirst, Damping, Freezing, LateFolding
 
 # Chosen by validation error on ETTh1 among VARIANTS: the fastest of those within 0.2 % of the best, of equally fast ones the best.
-RECIPE = TrainConfig(epochs=24, batch=128, learning_rate=5e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
+RECIPE = QATConfig(epochs=24, batch=128, learning_rate=5e-3, weight_decay=0.0, averaging=0.0, distil=1.0)
 WIDTHS = {
     "W4A4": QuantConfig(4, 4),
     "W3A3": QuantConfig(3, 3),
@@ -25,7 +26,7 @@ class Variant:
     """The recipe with one thing changed: in training, in the quantisers, in who teaches, or in what the model sees."""
 
     label: str
-    recipe: TrainConfig = RECIPE
+    recipe: QATConfig = RECIPE
     quantisers: tuple[tuple[str, str], ...] = ()  # (field of QuantConfig, value)
     own_teacher: bool = False
     context: float = 1  # times as long
@@ -46,10 +47,10 @@ VARIANTS = (
     Variant("its own float model as teacher", own_teacher=True),
     Variant("learned offsets (LSQ+)", quantisers=(("scheme", "asymmetric"),)),
     Variant("adaptive scheme", quantisers=(("scheme", "adaptive"),)),
-    _trained("activations first", weights_after=0.4),
-    _trained("oscillations damped", damping=0.03),
-    _trained("oscillations frozen", freezing=True),
-    Variant("late folding of batch norm", quantisers=(("folding", "late"),)),
+    _trained("activations first", techniques=(ActivationsFirst(0.4),)),
+    _trained("oscillations damped", techniques=(Damping(0.03),)),
+    _trained("oscillations frozen", techniques=(Freezing(),)),
+    _trained("late folding of batch norm", techniques=(LateFolding(),)),
     Variant("half as long a context again", context=1.5),
 )
 QUICK = tuple(v for v in VARIANTS if v.label in ("chosen recipe", "no distillation", "oscillations damped"))

@@ -5,14 +5,15 @@ activations, multipliers (m * 2**-n), softmax table. `export` runs it once and w
 """
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from qatlib import models
+from qatlib import models, train
 from qatlib.integer_model import IntegerModel
-from qatlib.quant_layers import TWINS, Graph, QuantLinear, integers
+from qatlib.quant_layers import TWINS, Graph, integers
 from qatlib.quantize import ActivationQuantizer, split_multiplier
 
 
@@ -42,18 +43,25 @@ def _swap(module, config, exceptions, prefix):
             _swap(child, config, exceptions, path + ".")
 
 
-def freeze_choices(model):
-    """End the adaptive scheme's choosing (for the last fifth of training)."""
-    for module in model.modules():
-        if isinstance(module, ActivationQuantizer):
-            module.freeze_choice()
+@dataclass(frozen=True)
+class QATConfig(train.TrainConfig):
+    """A recipe of QAT. distil: the share of a teacher's forecast in the targets. techniques: each `technique(model, origin)` gives a
+    hook, where origin is the float model; frozen dataclasses, since a run is known by their text."""
+
+    distil: float = 0.0
+    techniques: tuple = ()
 
 
-def use_weight_bits(model, bits=None):
-    """Let linear layers quantise their weights to so many bits for now; None: to their own."""
-    for module in model.modules():
-        if isinstance(module, QuantLinear):
-            module.weight_quantizer.use_bits(bits or module.weight_quantizer.bits)
+class FreezeChoices(train.Hook):
+    """Ends the adaptive scheme's choosing for the last fifth of training."""
+
+    def __init__(self, model):
+        self.quantizers = [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
+
+    def before(self, taken, steps):
+        if taken == int(0.8 * steps):
+            for quantizer in self.quantizers:
+                quantizer.freeze_choice()
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ A `Codes` that carries a `Graph` makes each twin it passes record what it did. T
 program.
 """
 
-import copy
 import math
 from dataclasses import dataclass, field
 
@@ -184,18 +183,12 @@ class QuantAddNorm(QuantAdd):
         new = cls(module.role, config)
         gain = (module.weight / (module.running_var + module.eps).sqrt()).detach()
         new.gain, new.offset = nn.Parameter(gain), nn.Parameter(module.bias.detach() - module.running_mean * gain)
-        new.norm = copy.deepcopy(module) if config.folding == "late" else None
         return new
 
     def affine(self):
-        if self.norm is None:
-            return self.gain, self.offset
-        gain = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
-        return gain, self.norm.bias - self.norm.running_mean * gain
+        return self.gain, self.offset
 
     def forward(self, x, y):
-        if self.norm is not None and self.training:
-            self.norm.train()(x.values.detach() * x.step.detach(), y.values.detach() * y.step.detach())  # moves its running statistics
         return self.added(x, y)
 
     def recorded(self, x, y, codes, arrays):

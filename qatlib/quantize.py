@@ -17,15 +17,13 @@ from qatlib import kernels
 
 SCHEMES = ("symmetric", "asymmetric", "adaptive")
 GRANULARITIES = ("channel", "tensor")
-FOLDINGS = ("early", "late")
 
 
 @dataclass(frozen=True)
 class QuantConfig:
     """Bits of weights, activations (matrix operands), residual stream and edges (the model's input and output tensors), 2 to 8 each.
 
-    `scheme` is that of the activations; weights are always symmetric, one step per output channel or per tensor. `folding` of batch norm:
-    early, its statistics fixed before training; late, taken from the batches until the export.
+    `scheme` is that of the activations; weights are always symmetric, one step per output channel or per tensor.
     """
 
     weight_bits: int = 8
@@ -34,7 +32,6 @@ class QuantConfig:
     edge_bits: int = 8
     scheme: str = "symmetric"
     granularity: str = "channel"
-    folding: str = "early"
 
     def __post_init__(self):
         for name in ("weight_bits", "activation_bits", "residual_bits", "edge_bits"):
@@ -44,8 +41,6 @@ class QuantConfig:
             raise ValueError(f"unknown scheme {self.scheme!r}; choose one of {', '.join(SCHEMES)}")
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"unknown granularity {self.granularity!r}; choose one of {', '.join(GRANULARITIES)}")
-        if self.folding not in FOLDINGS:
-            raise ValueError(f"unknown folding {self.folding!r}; choose one of {', '.join(FOLDINGS)}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from qatlib import baselines, disk, models, paths, ptq, qat, train
+from qatlib import baselines, disk, fused, models, paths, ptq, qat, train
 from qatlib.integer_model import IntegerModel
 from qatlib.quantize import QuantConfig
 
@@ -24,8 +24,8 @@ COLUMNS = (
     "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, n_params, size_bytes, "
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
-FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "oscillation", "runs", "kernels", "disk")
-QUANTISERS = ("quantize", "quant_layers", "fused", "fused.cpp", "qat", "ptq", "integer_model", "artifact", "program_check")
+FLOAT_SOURCES = ("data", "table", "baselines", "models", "train", "runs", "kernels", "disk")
+QUANTISERS = ("quantize", "quant_layers", "fused", "fused.cpp", "qat", "ptq", "techniques", "integer_model", "artifact", "program_check")
 QUANT_SOURCES = (*FLOAT_SOURCES, *QUANTISERS)
 CALIBRATION_WINDOWS = 512
 ROW, SUMS = "row.json", "SHA256SUMS"  # the latter as sha256sum writes it, so that `sha256sum -c` reads it
@@ -45,7 +45,7 @@ class Run:
     seed: int = 0
     recipe: train.TrainConfig | None = None
     quantization: QuantConfig | None = None
-    qat_recipe: train.TrainConfig | None = None
+    qat_recipe: qat.QATConfig | None = None
     exceptions: tuple[tuple[str, QuantConfig], ...] = ()
     teachers: tuple[int, ...] = ()
     teacher_model: models.ModelConfig | None = None
@@ -66,7 +66,7 @@ class Run:
     def key(self, dataset):
         """Of the configuration, the values in use (the same file may be read by another column, or repaired) and the source code."""
         sources = QUANT_SOURCES if self.quantization else FLOAT_SOURCES
-        identity = json.dumps([asdict(self), dataset.fingerprint, source_hash(sources), torch.__version__], sort_keys=True)
+        identity = json.dumps([repr(self), dataset.fingerprint, source_hash(sources), torch.__version__], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
@@ -268,7 +268,7 @@ def _train_quantised(run, dataset, parents):
     if run.qat_recipe is None:
         return quantised, time.perf_counter() - began
     teacher = torch.stack([train.forecast(model, training.inputs) for model in teachers or [own]]).mean(0)
-    _, seconds = train.fit(quantised, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
+    _, seconds = fused.fit(quantised, own, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
     return quantised, seconds
 
 

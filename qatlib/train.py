@@ -7,31 +7,33 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from qatlib import fused, oscillation, qat
-
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Recipe. learning_rate is the peak of a one-cycle schedule; `averaging` is the decay of the averaged weights that are kept.
-
-    Of QAT alone: `distil` is the share of a teacher's forecast in the target; `weights_after` the share of the steps in which weights keep
-    8 bits, activations going first; `damping` the weight of `oscillation.damping` at the end, from 0 at the start; `freezing`: whether
-    oscillating weights are frozen.
-    """
+    """Recipe. learning_rate is the peak of a one-cycle schedule; `averaging` is the decay of the averaged weights that are kept."""
 
     epochs: int = 30
     batch: int = 256
     learning_rate: float = 5e-3
     weight_decay: float = 0.2
     averaging: float = 0.99
-    distil: float = 0.0
-    weights_after: float = 0.0
-    damping: float = 0.0
-    freezing: bool = False
 
-    def __post_init__(self):
-        if not 0 <= self.weights_after < 1:
-            raise ValueError(f"weights_after is {self.weights_after}; it is a share of the steps, 0 or more and below 1")
+
+class Hook:
+    """What a recipe does around the steps of `fit`. This one does nothing."""
+
+    def before(self, taken, steps):
+        """Ahead of every step, with the steps taken so far and all there will be. -> a penalty added to the loss, or None"""
+
+    def after(self):
+        """After every step."""
+
+    def may_keep(self, taken, steps):
+        """Whether the network may be kept as it is after so many steps, should its validation error be the lowest."""
+        return True
+
+    def end(self):
+        """When the network is as it is kept."""
 
 
 @dataclass(frozen=True)
@@ -65,53 +67,50 @@ def mse(model, data):
     return F.mse_loss(forecast(model, data.inputs), data.targets).item()
 
 
-def fit(model, train, validation, config, *, seed, teacher=None):
-    """Train in place; the model ends with the averaged weights of the epoch with the lowest validation error
+def fit(network, train, validation, config, *, seed, hooks=()):
+    """Train in place; the network ends with the averaged weights of the epoch with the lowest validation error
     (or as it came, if none is lower).
 
-    teacher: forecasts (n, horizon) for the training inputs, mixed into the targets by `config.distil`.
     Returns the validation errors, from before the first epoch on, and the seconds spent in training steps.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    targets = train.targets if teacher is None else torch.lerp(train.targets, teacher, config.distil)
     steps = config.epochs * math.ceil(len(train) / config.batch)
-    adam, schedule = optimiser(model, config, steps=steps)
-    buffers = dict(model.named_buffers())
-    weights = [group["params"][0].data for group in adam.param_groups]
-    choices = [b for name, b in buffers.items() if name.endswith("running_error")]  # kept with the rest, but no mean of choices is taken
-    state = weights + [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
-    average = [s.clone() for s in state]
-    errors, best, seconds, taken = [mse(model, validation)], [s.clone() for s in state + choices], 0.0, 0
-    lowest, narrow_at = errors[0], int(config.weights_after * steps)
-    freezer = None
-    network = fused.Fused(model)
+    adam, schedule = optimiser(network, config, steps=steps)
+    averaged, choices = _state(network, adam)
+    average, best = [s.clone() for s in averaged], [s.clone() for s in averaged + choices]
+    errors, seconds, taken = [mse(network, validation)], 0.0, 0
+    lowest = errors[0]
     for _ in range(config.epochs):
         began = time.perf_counter()
         network.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
-            if taken == int(0.8 * steps):
-                qat.freeze_choices(model)
-            if narrow_at:
-                qat.use_weight_bits(model, 8 if taken < narrow_at else None)
-            if config.freezing and taken == narrow_at:
-                freezer = oscillation.Freezer(model)
-            penalty = config.damping * taken / steps * oscillation.damping(model) if config.damping else None
-            step(network, adam, train.inputs[rows], targets[rows], penalty)
+            penalties = [p for hook in hooks if (p := hook.before(taken, steps)) is not None]
+            step(network, adam, train.inputs[rows], train.targets[rows], sum(penalties) if penalties else None)
             schedule.step()
             taken += 1
-            if freezer:
-                freezer()
-            torch._foreach_lerp_(average, state, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young averages forget the start
+            for hook in hooks:
+                hook.after()
+            torch._foreach_lerp_(average, averaged, 1 - min(config.averaging, (1 + taken) / (10 + taken)))  # young ones forget the start
         seconds += time.perf_counter() - began
-        _exchange(state, average)
+        _exchange(averaged, average)
         errors.append(mse(network, validation))
-        if errors[-1] < lowest and taken > narrow_at:
-            lowest, best = errors[-1], [s.clone() for s in state + choices]
-        _exchange(state, average)
-    torch._foreach_copy_(state + choices, best)
+        if errors[-1] < lowest and all(hook.may_keep(taken, steps) for hook in hooks):
+            lowest, best = errors[-1], [s.clone() for s in averaged + choices]
+        _exchange(averaged, average)
+    torch._foreach_copy_(averaged + choices, best)
+    for hook in hooks:
+        hook.end()
     network.eval()
     return errors, seconds
+
+
+def _state(network, adam):
+    """What is averaged: weights, and the statistics of batch norm; and what is kept beside it but not averaged: choices have no mean."""
+    weights = [group["params"][0].data for group in adam.param_groups]
+    buffers = list(network.named_buffers())
+    statistics = [b for name, b in buffers if name.endswith(("running_mean", "running_var"))]
+    return weights + statistics, [b for name, b in buffers if name.endswith("running_error")]
 
 
 def step(model, optimiser, inputs, targets, penalty=None):

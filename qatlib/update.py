@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qatlib import data, faults, guard, kernels, ptq, qat, runs, train
+from qatlib import data, faults, fused, guard, kernels, ptq, qat, runs, train
 from qatlib.experiment import Experiment
 from qatlib.integer_model import IntegerModel
 
@@ -101,7 +101,7 @@ class Course:
         calibration = training.inputs[:: max(1, len(training) // runs.CALIBRATION_WINDOWS)]
         quantised = ptq.quantise(network, run.quantization, calibration, "mse")
         teacher = train.forecast(network, training.inputs)
-        train.fit(quantised, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
+        fused.fit(quantised, network, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
         return qat.export(quantised), guard.Guard.fit(windows[0].counts, day=self.experiment.day)
 
 

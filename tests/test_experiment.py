@@ -11,6 +11,7 @@ import pytest
 
 from qatlib import agreement, experiment, frames, models, paths, pipeline, plots, plots_low_bits, runs, summary
 from qatlib.experiment import Experiment
+from qatlib.qat import QATConfig
 from qatlib.train import TrainConfig
 
 matplotlib.use("agg")
@@ -24,7 +25,7 @@ def small(sensor_csv, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("BUILD", home / "build"), ("FIGURES", home / "figures"), ("TABLES", home / "figures" / "tables")):
             patch.setattr(paths, name, value)
-        patch.setattr(experiment, "RECIPES", dict.fromkeys(models.FAMILIES, (FAST, replace(FAST, distil=1.0))))
+        patch.setattr(experiment, "RECIPES", dict.fromkeys(models.FAMILIES, (FAST, QATConfig(**vars(FAST), distil=1.0))))
         yield Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
 
 

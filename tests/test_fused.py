@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from qatlib import fused, models, ptq, qat, quant_layers, quantize
-from qatlib.quantize import QuantConfig
+from qatlib import fused, models, ptq, quant_layers, quantize, techniques
+from qatlib.quantize import QuantConfig, WeightQuantizer
 
 UNIT = 2.0**-24  # of float32: the most that one rounding moves a number, in parts of it
 BLOCK = 512  # terms of the longest sum that `fused.cpp` takes in float32
@@ -136,20 +136,26 @@ def test_weights_of_other_widths_for_now(twin, exact):
     model, inputs = twin
     network = fused.Fused(model)
     narrow = network(inputs)
-    qat.use_weight_bits(model, 8)
+    quantizers = [m for m in model.modules() if isinstance(m, WeightQuantizer)]
+    for quantizer in quantizers:
+        quantizer.use_bits(8)
     wide = network(inputs)
     assert not torch.equal(narrow, wide)
     reference = exact(model)
-    qat.use_weight_bits(model)
+    for quantizer in quantizers:
+        quantizer.use_bits(quantizer.bits)
     assert torch.equal(network(inputs), narrow)
     torch.testing.assert_close(wide.double(), reference(inputs.double()), rtol=2 * UNIT, atol=0)
 
 
-@pytest.mark.parametrize("change", [{"scheme": "adaptive"}, {"folding": "late"}])
+@pytest.mark.parametrize("change", ["adaptive scheme", "late folding"])
 def test_where_the_arithmetic_still_moves_the_model_itself_runs(float_model, batches, change):
     model = float_model("patch")
     inputs = batches(model.config)[0].inputs[:32]
-    network = fused.Fused(ptq.quantise(model, QuantConfig(4, 4, **change), inputs)).train()
+    twin = ptq.quantise(model, QuantConfig(4, 4, scheme="adaptive" if change == "adaptive scheme" else "symmetric"), inputs)
+    if change == "late folding":
+        techniques.LateFolding()(twin, model)
+    network = fused.Fused(twin).train()
     network(inputs)
     assert network.plan is None
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import kernels, models, ptq, qat, quant_layers, quantize, train
+from qatlib import fused, kernels, models, ptq, qat, quant_layers, quantize, train
 from qatlib.quantize import GRANULARITIES, SCHEMES, QuantConfig
 
 # widths of weights, activations, residual stream, edges
@@ -22,8 +22,7 @@ GRID = [
 
 
 def few_steps(model, data, *, epochs=1, learning_rate=1e-2, batch=64):
-    training, validation = data
-    train.fit(model, training, validation, train.TrainConfig(epochs, batch, learning_rate, averaging=0.5), seed=1)
+    fused.fit(model, model, *data, qat.QATConfig(epochs, batch, learning_rate, averaging=0.5), seed=1)
     return model
 
 
@@ -339,6 +338,9 @@ def test_training_sees_what_evaluation_gives(float_model, quantised, batches):
 
 def test_choices_of_the_adaptive_scheme_freeze(float_model, quantised):
     twin = quantised(float_model("patch"), QuantConfig(scheme="adaptive"))
-    qat.freeze_choices(twin)
+    hook = qat.FreezeChoices(twin)
+    hook.before(7, 10)
     adaptive = [m for m in twin.modules() if isinstance(m, quantize.ActivationQuantizer) and m.scheme == "adaptive"]
-    assert adaptive and not any(m.choosing for m in adaptive)
+    assert adaptive and all(m.choosing for m in adaptive)
+    hook.before(8, 10)
+    assert not any(m.choosing for m in adaptive)

@@ -31,7 +31,6 @@ def asymmetric(x, bits, *, scheme="asymmetric", method="minmax"):
         ({"edge_bits": 16}, "edge_bits is 16"),
         ({"scheme": "affine"}, "unknown scheme 'affine'; choose one of symmetric, asymmetric, adaptive"),
         ({"granularity": "row"}, "unknown granularity 'row'; choose one of channel, tensor"),
-        ({"folding": "never"}, "unknown folding 'never'; choose one of early, late"),
     ],
 )
 def test_wrong_config_is_named(change, message):

@@ -10,21 +10,23 @@ import pytest
 from safetensors.torch import load_file
 
 from qatlib import baselines, data, disk, models, paths, qat, runs, scale_out
+from qatlib.qat import QATConfig
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
 from qatlib.train import TrainConfig
 
 MODEL = models.ModelConfig("patch", context=24, horizon=4, patch=8, d_model=4, heads=2, dropout=0.0)
 FLOAT = TrainConfig(epochs=1, batch=64, averaging=0.5)
+QAT = QATConfig(epochs=1, batch=64, averaging=0.5)
 GRID = [
-    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), FLOAT),
+    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), QAT),
     Run(MODEL, "persistence"),
     Run(MODEL, "float", 1, FLOAT),
     Run(MODEL, "ptq-minmax", 1, FLOAT, QuantConfig(8, 8, granularity="tensor")),
     Run(MODEL, "ridge"),
     Run(MODEL, "seasonal"),
     Run(MODEL, "float", 0, FLOAT),
-    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), FLOAT),
+    Run(MODEL, "qat-adaptive", 0, FLOAT, QuantConfig(4, 4, scheme="adaptive"), QAT),
 ]
 
 
@@ -127,7 +129,7 @@ CHANGES = [
     {"model": replace(MODEL, layers=2)},
     {"model": replace(MODEL, dropout=0.3)},
     {"recipe": replace(FLOAT, epochs=2)},
-    {"qat_recipe": replace(FLOAT, learning_rate=1e-4)},
+    {"qat_recipe": replace(QAT, learning_rate=1e-4)},
     {"qat_recipe": None},
     {"quantization": QuantConfig(4, 4, scheme="symmetric")},
     {"quantization": QuantConfig(4, 3, scheme="adaptive")},
@@ -141,7 +143,7 @@ def test_another_config_is_another_run(dataset, change):
 
 
 def test_an_equal_config_is_the_same_run(dataset):
-    again = Run(replace(MODEL), "qat-adaptive", 0, replace(FLOAT), QuantConfig(4, 4, scheme="adaptive"), replace(FLOAT))
+    again = Run(replace(MODEL), "qat-adaptive", 0, replace(FLOAT), QuantConfig(4, 4, scheme="adaptive"), replace(QAT))
     assert runs.folder(again, dataset) == runs.folder(GRID[0], dataset)
 
 

@@ -18,11 +18,12 @@ from distributed import LocalCluster
 from qatlib import disk, native, paths, runs, scale_out
 from qatlib.quantize import QuantConfig
 from qatlib.runs import Run
-from tests.test_runs import FLOAT, GRID, MODEL
+from tests.test_runs import FLOAT, GRID, MODEL, QAT
 
 LONG = replace(FLOAT, epochs=12, batch=16)
+LONG_QAT = replace(QAT, epochs=12, batch=16)
 LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(5)]
-LONG_GRID += [Run(MODEL, "qat-symmetric", seed, LONG, QuantConfig(4, 4), LONG, teachers=(0, 1)) for seed in range(2)]
+LONG_GRID += [Run(MODEL, "qat-symmetric", seed, LONG, QuantConfig(4, 4), LONG_QAT, teachers=(0, 1)) for seed in range(2)]
 
 
 def finished(folder):

@@ -17,9 +17,9 @@ from qatlib import experiment as experiments
 from qatlib import models, paths, plots_low_bits, runs, search
 from qatlib.engine import DoesNotFit
 from qatlib.experiment import Experiment
-from qatlib.train import TrainConfig
+from qatlib.qat import QATConfig
 
-FAST = TrainConfig(epochs=1, batch=128, averaging=0.5)
+FAST = QATConfig(epochs=1, batch=128, averaging=0.5)
 TRIALS = 12
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import models, quantize, train
+from qatlib import fused, models, quantize, train
+from qatlib.qat import QATConfig
 from qatlib.quantize import QuantConfig
 from qatlib.train import Batches, TrainConfig
 
@@ -103,9 +104,33 @@ def test_a_teacher_is_mixed_into_the_targets(share, expected):
     data = Batches(inputs, torch.full((64, 2), 1.0))
     mixed = Batches(inputs, torch.full((64, 2), expected))
     model = torch.nn.Linear(4, 2)
-    config = TrainConfig(200, 32, 0.1, weight_decay=0, averaging=0.5, distil=share)
-    train.fit(model, data, mixed, config, seed=0, teacher=torch.full((64, 2), 5.0))
+    config = QATConfig(200, 32, 0.1, weight_decay=0, averaging=0.5, distil=share)
+    fused.fit(model, model, data, mixed, config, seed=0, teacher=torch.full((64, 2), 5.0))
     assert model.bias.tolist() == pytest.approx([expected] * 2, abs=1e-2)
+
+
+def test_hooks_see_every_step_and_may_keep_no_early_epoch(linear):
+    class Hook(train.Hook):
+        def __init__(self):
+            self.calls = []
+
+        def before(self, taken, steps):
+            self.calls.append((taken, steps))
+
+        def after(self):
+            self.calls.append("after")
+
+        def may_keep(self, taken, steps):
+            return False
+
+        def end(self):
+            self.calls.append("end")
+
+    model, training, validation = linear
+    before, hook = copy.deepcopy(model.state_dict()), Hook()
+    errors, _ = train.fit(model, training, validation, TrainConfig(2, 96, 0.05), seed=0, hooks=[hook])
+    assert hook.calls == [(0, 4), "after", (1, 4), "after", (2, 4), "after", (3, 4), "after", "end"]
+    assert min(errors) < errors[0] and all(torch.equal(before[name], kept) for name, kept in model.state_dict().items())
 
 
 def test_weight_decay_is_for_matrices_alone(float_model, quantised):
@@ -157,7 +182,7 @@ def test_choices_are_free_at_first_and_frozen_in_the_last_fifth(float_model, qua
         return real(model, *arguments)
 
     monkeypatch.setattr(train, "step", step)
-    train.fit(twin, data, data, TrainConfig(epochs, 16), seed=0)
+    fused.fit(twin, twin, data, data, QATConfig(epochs, 16), seed=0)
     assert len(steps) == 10 * epochs
     assert all(choosing == {True} for choosing in steps[: int(0.6 * len(steps))])
     assert all(choosing == {False} for choosing in steps[-int(0.2 * len(steps)) :])
@@ -179,5 +204,5 @@ def test_the_kept_model_uses_the_schemes_that_were_trained_last(float_model, qua
     monkeypatch.setattr(train, "step", step)
     scripted(monkeypatch, [6, 5, 4, 3, 2, 1])
     training, validation = batches(twin.config)
-    train.fit(twin, training, validation, TrainConfig(5, 80, 1e-3), seed=0)
+    fused.fit(twin, twin, training, validation, QATConfig(5, 80, 1e-3), seed=0)
     assert len(taken) > 30 and head.is_asymmetric() and taken[-1]

@@ -1,7 +1,5 @@
 """The models that ship with the project: they are there, they load, they are what their table says; and how they are made."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from qatlib import data, experiment, fill_zoo, models, paths, runs, zoo
 from qatlib.experiment import Experiment
 from qatlib.mcu import compiled
+from qatlib.qat import QATConfig
 from qatlib.train import TrainConfig
 
 FAST = TrainConfig(epochs=1, batch=128, averaging=0.5)
@@ -79,7 +78,7 @@ def test_filling(sensor_csv, tmp_path, monkeypatch):
     """What is written is the export of the run; mixed widths are called mixed; the last windows are kept."""
     for name in ("BUILD", "MODELS", "TABLES"):
         monkeypatch.setattr(paths, name, tmp_path / name)
-    monkeypatch.setattr(experiment, "RECIPES", dict.fromkeys(models.FAMILIES, (FAST, replace(FAST, distil=1.0))))
+    monkeypatch.setattr(experiment, "RECIPES", dict.fromkeys(models.FAMILIES, (FAST, QATConfig(**vars(FAST), distil=1.0))))
     small = Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
     named = {n: r for n, r in small.engine_runs().items() if n in ("patch-c48-d16-w2a2", "patch-c48-d16-mixed")}
     for run in named.values():
