@@ -67,10 +67,10 @@ PEERS := .venv-peers/made-from-$(shell { cat requirements-peers.lock pyproject.t
 help:
 	$(info $(HELP))@:
 
-# Every notebook is looked at: times say little here (git and editors change them, and a figure may be deleted), so qatlib.pipeline compares
+# Every notebook is looked at: times say little here (git and editors change them, and a figure may be deleted), so qatlib.make.figures compares
 # contents. It knows which notebook takes results from which, and keeps a second `make figures` out until the last one is done.
 figures: | $(VENV)
-	@.venv/bin/python -m qatlib.pipeline $(NOTEBOOKS)
+	@.venv/bin/python -m qatlib.make.figures $(NOTEBOOKS)
 
 test: | $(VENV)
 	.venv/bin/python -m pytest --numprocesses auto --dist loadfile
@@ -82,26 +82,26 @@ lab: | $(VENV)
 	.venv/bin/python -m jupyterlab notebooks/00_start_here.ipynb
 
 bench: | $(VENV)
-	.venv/bin/python -m qatlib.bench
+	.venv/bin/python -m qatlib.make.bench
 
 bench-peers: | $(PEERS)
-	.venv-peers/bin/python -m qatlib.bench_peers
+	.venv-peers/bin/python -m qatlib.make.peers
 
 verify: | $(VENV)
-	.venv/bin/python -m qatlib.verify
+	.venv/bin/python -m qatlib.make.verify
 
 synth: | $(VENV)
 	.venv/bin/python -m qatlib.engine.synthesis
 
 board: | $(VENV)
-	.venv/bin/python -m qatlib.board archive
+	.venv/bin/python -m qatlib.make.packaging archive
 
 overlay: | $(VENV)
 	.venv/bin/python -m qatlib.engine.vivado $(BOARD)
 
 test-board: | $(VENV)
-	.venv/bin/python -m qatlib.board rehearse 3.1.2
-	.venv/bin/python -m qatlib.board rehearse 4.0.0
+	.venv/bin/python -m qatlib.make.packaging rehearse 3.1.2
+	.venv/bin/python -m qatlib.make.packaging rehearse 4.0.0
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

@@ -1,1 +1,2 @@
-"""Notebooks that `pynq get-notebooks` delivers (pyproject.toml calls this folder qatlib.notebooks); nothing to import."""
+"""Notebooks that `pynq get-notebooks` delivers (pyproject.toml calls this folder qatlib.notebooks); nothing to
+import."""

@@ -1,1 +1,1 @@
-"""The hardware, its models and, on a board, its bitstreams (pyproject.toml calls this folder qatlib.overlays); nothing to import."""
+"""The hardware, its models and, on a board, its bitstreams: qatlib.overlays in pyproject.toml. Nothing to import."""

@@ -1,7 +1,9 @@
 """Quantisation-aware training of time-series Transformers, from sensor data to bit-exact integers.
 
-The package has two halves. The upper half (`data`, `models`, `train`, `ptq`, `qat`, `runs`, `plots`) trains and reports, and needs
-torch and pandas. The lower half (`integer_model`, `kernels`) runs an exported model and needs numpy alone.
+The rooms, in the order of the data; each imports only from those before it. The first five need NumPy alone and run
+what was exported:
+
+    system  integer_model  device  mcu, engine  board  |  data  float_model  quantised_model  runs  studies  make
 """
 
 __version__ = "0.1.0"

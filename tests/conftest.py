@@ -1,4 +1,5 @@
-"""Small things that many tests need: data without a network, tiny models, the comparison of training's evaluation with the integers."""
+"""Small things that many tests need: data without a network, tiny models, the comparison of training's evaluation with
+the integers."""
 
 import os
 from functools import lru_cache
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from qatlib import data, models, paths, ptq, qat, train
-from qatlib.quantize import QuantConfig
+from qatlib.data import sets, sources
+from qatlib.float_model import train, transformer
+from qatlib.float_model.config import ModelConfig, Sensor
+from qatlib.quantised_model import ptq, qat
+from qatlib.quantised_model.quantisers import QuantConfig
+from qatlib.system import paths
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 
@@ -31,10 +36,10 @@ def build(tmp_path, monkeypatch):
 def etth1():
     """ETTh1, where it can be had."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "TIMEOUT", 3)
+        patch.setattr(sources, "TIMEOUT", 3)
         try:
-            return data.load("etth1")
-        except data.Unavailable as reason:
+            return sets.load("etth1")
+        except sources.Unavailable as reason:
             pytest.skip(str(reason))
 
 
@@ -46,18 +51,20 @@ def sensor_csv(tmp_path_factory):
     other = -3 + np.cos(hours / 12 * 2 * np.pi) + rng.normal(0, 0.3, 900)
     times = np.datetime64("2021-01-01", "s") + hours * np.timedelta64(3600, "s")
     path = tmp_path_factory.mktemp("data") / "sensor.csv"
-    path.write_text("\n".join(["date,value,other", *(f"{t},{v:.3f},{o:.3f}" for t, v, o in zip(times, value, other, strict=True))]))
+    path.write_text(
+        "\n".join(["date,value,other", *(f"{t},{v:.3f},{o:.3f}" for t, v, o in zip(times, value, other, strict=True))])
+    )
     return path
 
 
 @pytest.fixture(scope="session")
 def dataset(sensor_csv):
-    return data.load(str(sensor_csv), target="value")
+    return sets.load(str(sensor_csv), target="value")
 
 
 @pytest.fixture(scope="session")
 def sensor(dataset):
-    return models.Sensor(dataset.resolution, dataset.mean, dataset.std)
+    return Sensor(dataset.resolution, dataset.mean, dataset.std)
 
 
 @pytest.fixture(scope="session")
@@ -74,13 +81,16 @@ def batches(dataset, sensor):
 
 @pytest.fixture(scope="session")
 def float_model(sensor, batches):
-    """(family, layers=, heads=, d_model=, ..) -> a float model after a few epochs. Copies are made of it, it is not to be changed."""
+    """(family, layers=, heads=, d_model=, ..) -> a float model after a few epochs. Copies are made of it, it is not to
+    be changed."""
 
     @lru_cache
     def make(family, *, layers=1, heads=2, d_model=8, **shape):
-        config = models.ModelConfig(family, **{**SHAPES[family], **shape}, d_model=d_model, heads=heads, layers=layers, dropout=0.1)
+        config = ModelConfig(
+            family, **{**SHAPES[family], **shape}, d_model=d_model, heads=heads, layers=layers, dropout=0.1
+        )
         torch.manual_seed(layers * 10 + heads)
-        model = models.Forecaster(config, sensor)
+        model = transformer.Forecaster(config, sensor)
         train.fit(model, *batches(config), train.TrainConfig(epochs=4, batch=32, averaging=0.5), seed=0)
         return model
 
@@ -99,7 +109,8 @@ def quantised(batches):
 
 @pytest.fixture(scope="session")
 def extreme_counts(dataset):
-    """context -> int16 windows: real ones, random ones over the whole range, constants, alternations, ramps, single spikes."""
+    """context -> int16 windows: real ones, random ones over the whole range, constants, alternations, ramps, single
+    spikes."""
 
     def make(context, real=12):
         rng, low, high = np.random.default_rng(context), -(1 << 15), (1 << 15) - 1
@@ -107,8 +118,17 @@ def extreme_counts(dataset):
         spike = np.arange(context) == context // 2
         shaped = [np.full(context, v) for v in (low, -1, 0, 1, high)]
         shaped += [np.where(odd, low, high), np.where(odd, high, low), np.where(odd, 20000, 20001)]
-        shaped += [np.linspace(low, high, context), np.linspace(high, low, context), np.where(spike, high, 20000), np.where(spike, low, 0)]
-        windows = [dataset.windows("test", context, 6).counts[:real], rng.integers(low, high + 1, (8, context)), np.array(shaped)]
+        shaped += [
+            np.linspace(low, high, context),
+            np.linspace(high, low, context),
+            np.where(spike, high, 20000),
+            np.where(spike, low, 0),
+        ]
+        windows = [
+            dataset.windows("test", context, 6).counts[:real],
+            rng.integers(low, high + 1, (8, context)),
+            np.array(shaped),
+        ]
         windows.append(20000 + rng.integers(-300, 300, (8, context)).cumsum(1) // 4)
         return np.concatenate(windows).astype(np.int16)
 
@@ -122,6 +142,8 @@ def both_codes():
     def codes(model, counts):
         integers, wide = qat.export(model), counts.astype(np.int64)
         anchor = wide[:, -1:] if model.config.subtract_last else model.sensor.offset
-        return qat.output_codes(model, wide - anchor), integers.output_codes(counts) - integers.tensors["head"].zero_point
+        return qat.output_codes(model, wide - anchor), integers.output_codes(counts) - integers.tensors[
+            "head"
+        ].zero_point
 
     return codes

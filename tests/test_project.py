@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from qatlib.paths import NOTEBOOKS, ROOT
+from qatlib.system.paths import NOTEBOOKS, ROOT
 
 NOTEBOOK_FILES = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 NAMED = {"jupyterlab", "torch", "numpy", "pandas", "seaborn", "papermill", "pynq", "pytest"}
@@ -68,7 +68,9 @@ def test_notebook_cells_are_short():
 def test_notebooks_share_kernel_and_parameters():
     kernels = {json.loads(path.read_text())["metadata"]["kernelspec"]["name"] for path in NOTEBOOK_FILES}
     assert kernels == {"python3"}
-    tagged = ["".join(cell["source"]) for _, cell in notebook_cells() if "parameters" in cell["metadata"].get("tags", [])]
+    tagged = [
+        "".join(cell["source"]) for _, cell in notebook_cells() if "parameters" in cell["metadata"].get("tags", [])
+    ]
     assert len(tagged) == len(NOTEBOOK_FILES)
     assert len(set(tagged)) == 1
 

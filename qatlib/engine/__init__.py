@@ -1,4 +1,5 @@
-"""The accelerator: from an exported model to a program (`compile`), through the simulated hardware (`simulate`), to area and speed."""
+"""The accelerator: from an exported model to a program (`compile`), through the simulated hardware (`simulate`), to
+area and speed."""
 
 from qatlib.engine.compiler import compile
 from qatlib.engine.isa import CONFIGS, EngineConfig

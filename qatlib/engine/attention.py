@@ -1,4 +1,5 @@
-"""Attention: keys and values go to their own memory, where they take the place of weights; every head begins a row of codes."""
+"""Attention: keys and values go to their own memory, where they take the place of weights; every head begins a row of
+codes."""
 
 from dataclasses import dataclass, replace
 
@@ -38,7 +39,9 @@ def operand(b, operation, user):
     weight = b.model.weight(operation).astype(np.int64)
     fields = b.weight_fields(weight, x.positions, where)
     groups = fields["groups"]
-    fields |= b.parameter_fields(groups, b.array(operation, "m"), b.array(operation, "n"), b.array(operation, "bias"), where)
+    fields |= b.parameter_fields(
+        groups, b.array(operation, "m"), b.array(operation, "n"), b.array(operation, "bias"), where
+    )
     token, group = np.arange(tokens)[:, None], np.arange(groups)
     if user.kind == "context":
         chunks = -(-tokens // b.rows)
@@ -48,7 +51,12 @@ def operand(b, operation, user):
     elif user.inputs[1] == operation.output:
         chunks = groups // b.blocks
         base = b.kv.take(operation.output, -(-tokens // b.cols) * chunks)
-        target = {"dest": "keys", "d_base": base, "d_token": chunks, "words": base + token // b.cols * chunks + group // b.blocks}
+        target = {
+            "dest": "keys",
+            "d_base": base,
+            "d_token": chunks,
+            "words": base + token // b.cols * chunks + group // b.blocks,
+        }
         b.keys[operation.output] = Stored(base, chunks, pad // b.rows, out)
     else:
         view = replace(b.store(operation.output, out, tokens, groups * b.cols), positions=where)
@@ -58,13 +66,15 @@ def operand(b, operation, user):
 
 
 def attention(b, scores, value_layer):
-    """Scores, sums, probabilities and context, for some queries at a time. value_layer: carries out the linear layer of the values."""
+    """Scores, sums, probabilities and context, for some queries at a time. value_layer: carries out the linear layer of
+    the values."""
     softmax = _only_user(b, scores, "softmax")
     context = _only_user(b, softmax, "context")
     for operation, name in ((scores, scores.inputs[0]), (scores, scores.inputs[1]), (context, context.inputs[1])):
         if b.producers[name].kind != "linear":
             raise Unsupported(
-                f"{operation.kind} {operation.path}: the engine makes {name} by a linear layer, not by {b.producers[name].kind}"
+                f"{operation.kind} {operation.path}: the engine makes {name} by a linear layer, not by "
+                f"{b.producers[name].kind}"
             )
     if context.inputs[1] not in b.values:
         value_layer(b.producers[context.inputs[1]])
@@ -109,12 +119,15 @@ def _score(b, operation, head, row, part, start):
     keys, channels = key.tensor.shape
     groups = -(-keys // b.cols)
     fields = {
-        "w_base": key.base + head * key.head, "w_wide": key.wide, "w_group": key.stride, "w_chunk": 1, "groups": groups, "chunks": key.head,
+        "w_base": key.base + head * key.head, "w_wide": key.wide, "w_group": key.stride, "w_chunk": 1,
+        "groups": groups, "chunks": key.head,
         **b.parameter_fields(groups, b.array(operation, "m"), b.array(operation, "n")),
     }  # fmt: skip
     macs = part.tokens * keys * channels // operation.attributes["heads"]
     target = b.code_target(part, groups) | limits(b.tensor(operation.output), 1)
-    b.product(operation.path, x, fields, target, opcode="attend", macs=macs, extra={"track_max": 1, "row": row, "count": keys})
+    b.product(
+        operation.path, x, fields, target, opcode="attend", macs=macs, extra={"track_max": 1, "row": row, "count": keys}
+    )
 
 
 def _pass(b, opcode, operation, row, part, groups, dwell, fields, reads, writes, uses=()):
@@ -123,12 +136,15 @@ def _pass(b, opcode, operation, row, part, groups, dwell, fields, reads, writes,
     look = done - dwell + 1
     rows = part.base + np.arange(part.tokens)[:, None] * part.stride + np.arange(groups) // b.blocks
     fields = {
-        "tokens": part.tokens, "groups": groups, "chunks": dwell, "x_base": part.base, "x_token": part.stride, "row": row,
-        "count": b.model.tensors[operation.output].shape[2], "lut": b.tables.add(b.array(operation, "table").reshape(1, 256)), **fields,
+        "tokens": part.tokens, "groups": groups, "chunks": dwell, "x_base": part.base, "x_token": part.stride,
+        "row": row,
+        "count": b.model.tensors[operation.output].shape[2],
+        "lut": b.tables.add(b.array(operation, "table").reshape(1, 256)), **fields,
     }  # fmt: skip
     last = int(done[-1, -1])
     b.emit(
-        opcode, fields, operation.path, issues=last + 1, reads=[s.Access("code", rows.ravel(), look.ravel()), reads(look[:, 0])],
+        opcode, fields, operation.path, issues=last + 1,
+        reads=[s.Access("code", rows.ravel(), look.ravel()), reads(look[:, 0])],
         writes=[writes(done, rows)], uses=[("table read", s.SOFTMAX_READ, last + s.SOFTMAX_READ), *uses],
     )  # fmt: skip
 
@@ -138,7 +154,8 @@ def _sum(b, operation, row, part):
     index = row + np.arange(part.tokens)
     _pass(
         b, "sum", operation, row, part, groups,
-        -(-s.DIVIDE // (groups * b.config.dividers)),  # so slowly that no divider gets a row before it has done with the last
+        # so slowly that no divider gets a row before it has done with the last
+        -(-s.DIVIDE // (groups * b.config.dividers)),
         {"numerator": int(b.array(operation, "numerator")[0])},
         lambda look: s.Access("max", index, look + s.MAX_READ),
         lambda done, rows: s.Access("reciprocal", index, done[:, -1] + s.RECIPROCAL_LATENCY),
@@ -168,7 +185,8 @@ def _mix(b, operation, head, part, result, pad):
     groups = -(-size // b.cols)
     fields = {
         "w_base": value.base + head * value.head, "w_wide": value.wide, "w_group": value.stride, "w_chunk": 1,
-        "groups": groups, "chunks": value.stride, **b.parameter_fields(groups, b.array(operation, "m"), b.array(operation, "n")),
+        "groups": groups, "chunks": value.stride,
+        **b.parameter_fields(groups, b.array(operation, "m"), b.array(operation, "n")),
     }  # fmt: skip
     target = b.code_target(replace(result, base=result.base + head * pad // b.rows), groups) | limits(out, 1)
     b.product(operation.path, part, fields, target, opcode="attend", macs=part.tokens * keys * size)

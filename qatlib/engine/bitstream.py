@@ -1,4 +1,5 @@
-"""The three files of an overlay that belong together: engine.bit, its metadata engine.hwh, and engine.sha256, which says so."""
+"""The three files of an overlay that belong together: engine.bit, its metadata engine.hwh, and engine.sha256, which
+says so."""
 
 import hashlib
 import re
@@ -15,11 +16,14 @@ def record(folder):
 
 
 def check(folder):
-    """ValueError unless the .bit and .hwh in a folder are those recorded together, by what `record` or `sha256sum` wrote of them;
-    FileNotFoundError names the one that is missing."""
+    """ValueError unless the .bit and .hwh in a folder are those recorded together, by what `record` or `sha256sum`
+    wrote of them; FileNotFoundError names the one that is missing."""
     for name in (BIT, HWH, SHA256):
         if not (folder / name).is_file():
-            how = f"make it where Vivado is, with `make overlay BOARD={folder.name}`, and copy {BIT}, {HWH} and {SHA256} here"
+            how = (
+                f"make it where Vivado is, with `make overlay BOARD={folder.name}`, and copy {BIT}, {HWH} and "
+                f"{SHA256} here"
+            )
             raise FileNotFoundError(f"{folder / name} is missing; qatlib ships no bitstream: {how}")
     recorded = _recorded(folder / SHA256)
     for name in (BIT, HWH):
@@ -31,7 +35,10 @@ def _recorded(path):
     """{file: digest} of the .bit and .hwh, each once and nothing else."""
     lines = [LINE.fullmatch(line) for line in path.read_bytes().splitlines()]
     if not all(lines) or sorted(line[2].decode() for line in lines) != sorted((BIT, HWH)):
-        raise ValueError(f"{path} is damaged: it must be two lines, the SHA-256 of {BIT} and of {HWH}; copy all three files of one build")
+        raise ValueError(
+            f"{path} is damaged: it must be two lines, the SHA-256 of {BIT} and of {HWH}; copy all three files "
+            f"of one build"
+        )
     return {line[2].decode(): line[1].decode().lower() for line in lines}
 
 

@@ -1,14 +1,15 @@
-"""Where things lie in the engine's memories, and instructions one after the other; what the operations of a model are built with."""
+"""Where things lie in the engine's memories, and instructions one after the other; what the operations of a model are
+built with."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qatlib import kernels
 from qatlib.engine import isa
 from qatlib.engine import schedule as s
 from qatlib.engine.memory import Allocator, DoesNotFit, Pool, Tables, Unsupported
 from qatlib.engine.program import Instruction, Program
+from qatlib.integer_model import kernels
 
 IDENTITY = (np.array([1 << 15]), np.array([15]))  # m, n that change nothing
 
@@ -17,8 +18,9 @@ IDENTITY = (np.array([1 << 15]), np.array([15]))  # m, n that change nothing
 class View:
     """Codes as an instruction reads them, in rows of ROWS bytes of the code memory.
 
-    base: first row; stride: rows from token to token; positions: byte of every channel, counted from the token's first row;
-    owner: the name under which the rows are taken; zeros: more tokens after these, all of them the real zero, which are not stored.
+    base: first row; stride: rows from token to token; positions: byte of every channel, counted from the token's first
+    row; owner: the name under which the rows are taken; zeros: more tokens after these, all of them the real zero,
+    which are not stored.
     """
 
     base: int
@@ -99,7 +101,9 @@ class Builder:
             self.left[name] -= 1
             if self.left[name] == 0:
                 view = self.views.get(name)
-                if view is not None and not any(v.owner == view.owner and self.left.get(n) for n, v in self.views.items()):
+                if view is not None and not any(
+                    v.owner == view.owner and self.left.get(n) for n, v in self.views.items()
+                ):
                     self.codes.free(view.owner)
                 self.residual.free(name)
                 self.kv.free(name)
@@ -127,7 +131,8 @@ class Builder:
         return {"dest": "codes", "d_base": view.base, "d_token": view.stride, "words": words}
 
     def weight_fields(self, weight, positions, out_positions=None):
-        """Weights (out, in) for codes at these bytes -> fields. out_positions: places of the outputs, which then fill whole rows."""
+        """Weights (out, in) for codes at these bytes -> fields. out_positions: places of the outputs, which then fill
+        whole rows."""
         chunks = int(positions.max()) // self.rows + 1
         if out_positions is None:
             out_positions = np.arange(len(weight))
@@ -141,7 +146,14 @@ class Builder:
         planes = np.stack([blocks & 15, (blocks >> 4) & 15][: 1 + wide], 2)
         nibbles = planes.reshape(groups * chunks * (1 + wide), -1, 8).astype(np.uint32)
         base = self.weights.add((nibbles << (4 * np.arange(8, dtype=np.uint32))).sum(-1, dtype=np.uint32))
-        return {"w_base": base, "w_wide": wide, "w_group": chunks * (1 + wide), "w_chunk": 1 + wide, "groups": groups, "chunks": chunks}
+        return {
+            "w_base": base,
+            "w_wide": wide,
+            "w_group": chunks * (1 + wide),
+            "w_chunk": 1 + wide,
+            "groups": groups,
+            "chunks": chunks,
+        }
 
     def identity_fields(self, x, channels):
         return self.weight_fields(np.eye(channels, dtype=np.int64), x.positions)
@@ -170,17 +182,23 @@ class Builder:
         return self.adds.add(lanes.reshape(3, groups, self.cols).transpose(1, 0, 2).reshape(groups, -1))
 
     def operand_fields(self, source, operation):
-        """The table that turns codes of `source` into those of a requantisation of them, or leaves them (operation None)."""
+        """The table that turns codes of `source` into those of a requantisation of them, or leaves them (operation
+        None)."""
         codes, result = np.arange(256), source
         codes = codes if source.low >= 0 else codes - 256 * (codes > 127)
         if operation is not None:
             m, n, result = self.array(operation, "m"), self.array(operation, "n"), self.tensor(operation.output)
             if len(m) > 1 or len(n) > 1:
-                raise Unsupported(f"requantise {operation.path}: the engine takes one multiplier for the tensor, not {max(len(m), len(n))}")
+                raise Unsupported(
+                    f"requantise {operation.path}: the engine takes one multiplier for the tensor, not "
+                    f"{max(len(m), len(n))}"
+                )
             codes = kernels.requantise(codes - source.zero_point, m[0], n[0], *result.limits)
         codes = codes.astype(np.int64)
         table, high = (
-            (self.tables.add((codes & 255).reshape(1, 256)), 0) if is_wide(result.low, result.high) else self.tables.add_nibbles(codes)
+            (self.tables.add((codes & 255).reshape(1, 256)), 0)
+            if is_wide(result.low, result.high)
+            else self.tables.add_nibbles(codes)
         )
         return {"lut": table, "lut_high": high}
 
@@ -196,14 +214,15 @@ class Builder:
     def product(self, path, x, weights, target, *, opcode="matmul", macs=0, extra=None, add=None):
         """Codes x with weights, to the target.
 
-        weights: fields of the weights, groups, chunks and parameters; target: dest, its fields, and `words` written (tokens, groups).
-        add: (fields, words of the residual read, words written or None), each (tokens, groups).
+        weights: fields of the weights, groups, chunks and parameters; target: dest, its fields, and `words` written
+        (tokens, groups). add: (fields, words of the residual read, words written or None), each (tokens, groups).
         """
         tokens, groups, chunks = x.tokens, weights["groups"], weights["chunks"]
         passes = (1 + x.wide) * (1 + weights["w_wide"])
         done = loops(tokens, groups, chunks, passes)
         fields = {
-            "tokens": tokens, "x_wide": int(x.wide), "x_unsigned": int(x.unsigned), "x_base": x.base, "x_token": x.stride, "x_chunk": 1,
+            "tokens": tokens, "x_wide": int(x.wide), "x_unsigned": int(x.unsigned), "x_base": x.base,
+            "x_token": x.stride, "x_chunk": 1,
             **weights, **{k: v for k, v in target.items() if k != "words"}, **(extra or {}),
         }  # fmt: skip
         rows = x.base + np.arange(tokens)[:, None] * x.stride + np.arange(chunks) * fields["x_chunk"]
@@ -237,7 +256,15 @@ class Builder:
 
     def program(self):
         model = self.model
-        return Program(model.name, self.config, model.context, model.horizon, model.anchor, tuple(self.instructions), self._memories())
+        return Program(
+            model.name,
+            self.config,
+            model.context,
+            model.horizon,
+            model.anchor,
+            tuple(self.instructions),
+            self._memories(),
+        )
 
     def _memories(self):
         """{region: uint32 words} of everything that is loaded."""
@@ -246,11 +273,14 @@ class Builder:
             raise DoesNotFit("program memory", len(words), self.config.program_words, "words")
         parameters = self.parameters.array().reshape(-1, 2, self.cols)
         adds = self.adds.array().reshape(-1, 3, self.cols)
-        residual = np.zeros((max((base + len(codes) for base, codes in self.positions), default=0), self.cols // 4), np.uint32)
+        residual = np.zeros(
+            (max((base + len(codes) for base, codes in self.positions), default=0), self.cols // 4), np.uint32
+        )
         for base, codes in self.positions:
             residual[base : base + len(codes)] = codes
         arrays = {
-            "program": words, "bias": parameters[:, 0], "scale": parameters[:, 1], "add1": adds[:, 0], "add2": adds[:, 1],
+            "program": words, "bias": parameters[:, 0], "scale": parameters[:, 1], "add1": adds[:, 0],
+            "add2": adds[:, 1],
             "addc": adds[:, 2], "residual": residual, "tables": self.tables.array(), "weights": self.weights.array(),
         }  # fmt: skip
         return {name: np.ascontiguousarray(a, dtype=np.uint32).ravel() for name, a in arrays.items() if a.size}

@@ -1,7 +1,9 @@
-"""From an exported model to a program of the engine: what lies where, what is carried out when, and how many cycles it takes.
+"""From an exported model to a program of the engine: what lies where, what is carried out when, and how many cycles it
+takes.
 
-Every operation becomes one kind of instruction: a product of codes with weights (or keys, values), whose result passes a requantisation,
-perhaps a residual add, perhaps a table that makes an operand of the sum. What is no product is one with an identity.
+Every operation becomes one kind of instruction: a product of codes with weights (or keys, values), whose result passes
+a requantisation, perhaps a residual add, perhaps a table that makes an operand of the sum. What is no product is one
+with an identity.
 """
 
 from dataclasses import replace
@@ -15,7 +17,8 @@ from qatlib.engine.memory import DoesNotFit, Unsupported
 
 
 def compile(model, config):
-    """IntegerModel -> Program. DoesNotFit names the memory that is short and by how much; Unsupported what the engine cannot do."""
+    """IntegerModel -> Program. DoesNotFit names the memory that is short and by how much; Unsupported what the engine
+    cannot do."""
     tile, reason = max(t.shape[-2] for t in model.tensors.values()), None
     while True:  # fewer tokens at a time need less memory for what lies between two products
         try:
@@ -69,7 +72,9 @@ def _reshape(b, operation):
         positions = (np.arange(x.tokens)[:, None] * x.stride * b.rows + x.positions).ravel()
         b.views[operation.output] = replace(x, tokens=1, positions=positions)
     else:
-        raise Unsupported(f"reshape {operation.path}: the engine flattens tokens or leaves them, it makes no {out.shape} of {shape}")
+        raise Unsupported(
+            f"reshape {operation.path}: the engine flattens tokens or leaves them, it makes no {out.shape} of {shape}"
+        )
 
 
 def _lay_out(b, sampled, operation, tokens, patch):
@@ -78,7 +83,9 @@ def _lay_out(b, sampled, operation, tokens, patch):
     first = zeros = 0
     if sampled.kind == "placeholders":  # the tokens after the samples are zeros, see `residual`
         if patch != 1:
-            raise Unsupported(f"reshape {operation.path}: the engine takes placeholders one by one, not in patches of {patch}")
+            raise Unsupported(
+                f"reshape {operation.path}: the engine takes placeholders one by one, not in patches of {patch}"
+            )
         tokens, zeros = sampled.attributes["label"], tokens - sampled.attributes["label"]
         first = model.context - tokens
     if model.context > 4 * b.config.input_words:
@@ -91,13 +98,16 @@ def _lay_out(b, sampled, operation, tokens, patch):
     rows = view.base + np.arange(tokens)[:, None] * view.stride + (np.arange(groups) << lanes) // b.rows
     later = [o for o in model.operations if o.kind == "reshape" and o.path not in b.fused and _samples(b, o.inputs[0])]
     fields = {
-        "tokens": tokens, "groups": groups, "chunks": 1, "w_base": first, "lanes": lanes, "dest": "codes", "d_base": view.base,
-        "d_token": view.stride, "wait_input": int(not b.instructions), "free_input": int(not later), **limits(tensor, 1),
+        "tokens": tokens, "groups": groups, "chunks": 1, "w_base": first, "lanes": lanes, "dest": "codes",
+        "d_base": view.base,
+        "d_token": view.stride, "wait_input": int(not b.instructions), "free_input": int(not later),
+        **limits(tensor, 1),
         **b.parameter_fields(1, b.array(quantise, "m"), b.array(quantise, "n")),
     }  # fmt: skip
     last = int(done[-1, -1])
     b.emit(
-        "quantise", fields, quantise.path, issues=last + 1, writes=[s.Access("code", rows.ravel(), done.ravel() + s.CODE_LATENCY)],
+        "quantise", fields, quantise.path, issues=last + 1,
+        writes=[s.Access("code", rows.ravel(), done.ravel() + s.CODE_LATENCY)],
         uses=[("code write", s.CODE_LATENCY, last + s.CODE_LATENCY)],
     )  # fmt: skip
     return replace(view, zeros=zeros)
@@ -206,10 +216,13 @@ def _output(b, operation):
     done = loops(tokens, channels)
     rows = x.base + np.arange(tokens)[:, None] * x.stride + np.arange(channels) // b.rows
     fields = {
-        "tokens": tokens, "groups": channels, "chunks": 1, "x_base": x.base, "x_token": x.stride, "x_unsigned": int(x.unsigned),
+        "tokens": tokens, "groups": channels, "chunks": 1, "x_base": x.base, "x_token": x.stride,
+        "x_unsigned": int(x.unsigned),
         "z2": tensor.zero_point, **b.parameter_fields(1, b.array(operation, "m"), b.array(operation, "n")),
     }  # fmt: skip
-    b.emit("output", fields, operation.path, issues=tokens * channels, reads=[s.Access("code", rows.ravel(), done.ravel())])
+    b.emit(
+        "output", fields, operation.path, issues=tokens * channels, reads=[s.Access("code", rows.ravel(), done.ravel())]
+    )
 
 
 OPERATIONS = {

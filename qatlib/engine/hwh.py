@@ -1,4 +1,5 @@
-"""The overlay's metadata (.hwh) as Vivado writes it, of which pynq reads modules, addresses, registers and interrupts. Made from `isa`.
+"""The overlay's metadata (.hwh) as Vivado writes it, of which pynq reads modules, addresses, registers and interrupts.
+Made from `isa`.
 
 The simulator needs it; a board's comes out of Vivado, and `check` compares it with the same table.
 """
@@ -33,7 +34,8 @@ def write(path):
 
 
 def check(path):
-    """ValueError unless the engine that this file describes has our name and aperture, and our registers if it lists any."""
+    """ValueError unless the engine that this file describes has our name and aperture, and our registers if it lists
+    any."""
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
@@ -46,10 +48,15 @@ def check(path):
     sizes = {_number(last, path, 16) - _number(first, path, 16) + 1 for first, last in ends}
     if sizes != {SIZE}:
         raise ValueError(f"{path}: the engine's aperture has {sorted(sizes)} bytes, not {SIZE}; see overlays/build.tcl")
-    found, wanted = _layout(module, path), {name: _expected(offset, fields) for name, offset, _, fields, _ in isa.REGISTERS}
+    found, wanted = (
+        _layout(module, path),
+        {name: _expected(offset, fields) for name, offset, _, fields, _ in isa.REGISTERS},
+    )
     if found and found != wanted:
         wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-        raise ValueError(f"{path}: register {', '.join(wrong)} is not that of qatlib.engine.isa; build the overlay again")
+        raise ValueError(
+            f"{path}: register {', '.join(wrong)} is not that of qatlib.engine.isa; build the overlay again"
+        )
 
 
 def _add(parent, tag, **attributes):
@@ -57,7 +64,15 @@ def _add(parent, tag, **attributes):
 
 
 def _module(modules, instance, vlnv, **attributes):
-    return _add(modules, "MODULE", FULLNAME=f"/{instance}", INSTANCE=instance, MODTYPE=vlnv.split(":")[2], VLNV=vlnv, **attributes)
+    return _add(
+        modules,
+        "MODULE",
+        FULLNAME=f"/{instance}",
+        INSTANCE=instance,
+        MODTYPE=vlnv.split(":")[2],
+        VLNV=vlnv,
+        **attributes,
+    )
 
 
 def _bus(module, name, kind):
@@ -83,7 +98,12 @@ def _processor(modules):
     memories = _add(module, "MEMORYMAP")
     for instance, base, size in ((INTERRUPTS, INTERRUPTS_BASE, INTERRUPTS_SIZE), (INSTANCE, BASE, SIZE)):
         place = {"BASEVALUE": f"0x{base:08X}", "HIGHVALUE": f"0x{base + size - 1:08X}", "INSTANCE": instance}
-        ends = {"MASTERBUSINTERFACE": "M_AXI_GP0", "SLAVEBUSINTERFACE": "s_axi", "MEMTYPE": "REGISTER", "ADDRESSBLOCK": "reg0"}
+        ends = {
+            "MASTERBUSINTERFACE": "M_AXI_GP0",
+            "SLAVEBUSINTERFACE": "s_axi",
+            "MEMTYPE": "REGISTER",
+            "ADDRESSBLOCK": "reg0",
+        }
         _add(memories, "MEMRANGE", **place, **ends)
 
 
@@ -132,7 +152,9 @@ def _layout(module, path):
     """The registers of a module as the file has them, in the form of `_expected`."""
 
     def value(element, name):
-        return _number(next((p.get("VALUE", "") for p in element.findall("PROPERTY") if p.get("NAME") == name), ""), path)
+        return _number(
+            next((p.get("VALUE", "") for p in element.findall("PROPERTY") if p.get("NAME") == name), ""), path
+        )
 
     def fields(register):
         return {f.get("NAME"): (value(f, "BIT_OFFSET"), value(f, "BIT_WIDTH")) for f in register.iter("FIELD")}

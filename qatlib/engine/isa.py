@@ -37,7 +37,11 @@ FIELDS = (
     ("lanes", 2, "quantise: log2 of the samples of a group"),
     ("dest", 2, "see DESTINATIONS"),
     ("d_base", 12, "row of the code memory, or word of the key/value memory"),
-    ("d_token", 9, "codes: rows from token to token; keys: words from COLS tokens to the next; values: words from group to group"),
+    (
+        "d_token",
+        9,
+        "codes: rows from token to token; keys: words from COLS tokens to the next; values: words from group to group",
+    ),
     ("z1", 9, "zero point, lowest and highest code of the first requantisation"),
     ("low1", 9, ""),
     ("high1", 9, ""),
@@ -81,7 +85,13 @@ REGISTERS = (
     ("OUT_END", 0x24, "w", (("OUT_END", 32),), "end of the output buffer: nothing from here on is written"),
     ("CONTEXT", 0x28, "w", (("CONTEXT", 16),), "counts of a window; each window begins at a multiple of 8 bytes"),
     ("HORIZON", 0x2C, "w", (("HORIZON", 16),), "counts of a forecast; each forecast begins at a multiple of 8 bytes"),
-    ("ANCHOR", 0x30, "w", (("VALUE", 16), ("CONSTANT", 1)), "what is subtracted: VALUE if CONSTANT, else each window's last count"),
+    (
+        "ANCHOR",
+        0x30,
+        "w",
+        (("VALUE", 16), ("CONSTANT", 1)),
+        "what is subtracted: VALUE if CONSTANT, else each window's last count",
+    ),
     ("CYCLES", 0x34, "r", (("CYCLES", 32),), "from start to done"),
     ("ENGINE_CYCLES", 0x38, "r", (("ENGINE_CYCLES", 32),), "of these, cycles in which the program ran"),
     ("FINISHED", 0x3C, "r", (("FINISHED", 16),), "windows written"),
@@ -100,10 +110,31 @@ CAUSES = {
     8: "memory or register written while busy",
 }
 
-CAUSE_NAMES = ("NONE", "BUSY", "PROGRAM", "ADDRESS", "BUFFERS", "READ", "WRITE", "COLLISION", "LOCKED")  # in the hardware
+CAUSE_NAMES = (
+    "NONE",
+    "BUSY",
+    "PROGRAM",
+    "ADDRESS",
+    "BUFFERS",
+    "READ",
+    "WRITE",
+    "COLLISION",
+    "LOCKED",
+)  # in the hardware
 
 # Memories as the bus sees them: bits 19..16 of the address (weights: 12 to 15). Write only; every word of 32 bits.
-REGIONS = {"registers": 0, "program": 1, "bias": 2, "scale": 3, "add1": 4, "add2": 5, "addc": 6, "residual": 7, "tables": 8, "weights": 12}
+REGIONS = {
+    "registers": 0,
+    "program": 1,
+    "bias": 2,
+    "scale": 3,
+    "add1": 4,
+    "add2": 5,
+    "addc": 6,
+    "residual": 7,
+    "tables": 8,
+    "weights": 12,
+}
 ADDRESS_BITS = 20
 
 
@@ -159,13 +190,15 @@ CONFIGS = {c.name: c for c in (EngineConfig("xc7s15"), _Z2, replace(_Z2, name="k
 
 
 def scaled(m, n):
-    """Multiplier and shift as the hardware wants them: the shift less one, halved; where that is odd, m doubled and n one more."""
+    """Multiplier and shift as the hardware wants them: the shift less one, halved; where that is odd, m doubled and n
+    one more."""
     odd = (n - 1) & 1
     return m << odd, (n - 1 + odd) >> 1
 
 
 def encode(fields):
-    """{field: value} -> WORDS 32-bit words, lowest first, the check word last. ValueError names a field that does not fit."""
+    """{field: value} -> WORDS 32-bit words, lowest first, the check word last. ValueError names a field that does not
+    fit."""
     bits, position = 0, 0
     unknown = set(fields) - {name for name, _, _ in FIELDS}
     if unknown:
@@ -186,11 +219,23 @@ def encode(fields):
 
 
 def systemverilog():
-    """The package `engine_pkg`: the instruction as a packed struct, opcodes, register offsets, regions, error causes."""
-    lines = ["// Made by qatlib.engine.isa from its table: change it there.", "`default_nettype none", "", "package engine_pkg;"]
+    """The package `engine_pkg`: the instruction as a packed struct, opcodes, register offsets, regions, error
+    causes."""
+    lines = [
+        "// Made by qatlib.engine.isa from its table: change it there.",
+        "`default_nettype none",
+        "",
+        "package engine_pkg;",
+    ]
     lines += ["  typedef struct packed {"]
-    lines += [f"    logic [{bits - 1}:0] {name};" + (f"  // {text}" if text else "") for name, bits, text in reversed(FIELDS)]
-    lines += ["  } instruction_t;", f"  localparam int PAYLOAD_BITS = {PAYLOAD_BITS};", f"  localparam int WORDS = {WORDS};"]
+    lines += [
+        f"    logic [{bits - 1}:0] {name};" + (f"  // {text}" if text else "") for name, bits, text in reversed(FIELDS)
+    ]
+    lines += [
+        "  } instruction_t;",
+        f"  localparam int PAYLOAD_BITS = {PAYLOAD_BITS};",
+        f"  localparam int WORDS = {WORDS};",
+    ]
     constants = [("ID", 32, ID), ("VERSION", 32, VERSION), ("CHECK", 32, CHECK)]
     constants += [(f"OP_{name.upper()}", 3, value) for name, value in OPCODES.items()]
     constants += [(f"TO_{name.upper()}", 2, value) for name, value in DESTINATIONS.items()]

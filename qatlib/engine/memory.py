@@ -77,7 +77,9 @@ class Tables(Pool):
         key = codes.tobytes()
         if key not in self.nibbles:
             if self.half is None:
-                self.half = super().add(codes.reshape(1, 256) | (1 + len(self.nibbles)) << 8)  # marked: not to be shared before it is full
+                self.half = super().add(
+                    codes.reshape(1, 256) | (1 + len(self.nibbles)) << 8
+                )  # marked: not to be shared before it is full
                 self.blocks[-1] = codes.reshape(1, 256)
                 self.nibbles[key] = self.half, 0
             else:

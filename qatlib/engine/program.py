@@ -11,7 +11,8 @@ MATRIX = ("matmul", "attend")
 class Instruction:
     """One instruction: its fields, the operation it belongs to, useful multiply-accumulates, and when it runs.
 
-    cycles: from the end of the one before to its own end; issues: of these, cycles in which it keeps the array or a memory busy.
+    cycles: from the end of the one before to its own end; issues: of these, cycles in which it keeps the array or a
+    memory busy.
     """
 
     fields: dict
@@ -27,7 +28,9 @@ class Instruction:
     @property
     def coded(self):
         """The fields as numbers of the hardware."""
-        coded = dict(self.fields, opcode=isa.OPCODES[self.opcode], dest=isa.DESTINATIONS[self.fields.get("dest", "none")])
+        coded = dict(
+            self.fields, opcode=isa.OPCODES[self.opcode], dest=isa.DESTINATIONS[self.fields.get("dest", "none")]
+        )
         return coded | {name: coded[name] - 1 for name in ("tokens", "groups", "chunks") if name in coded}
 
 
@@ -61,12 +64,17 @@ class Program:
     @property
     def bound(self):
         """Cycles that the multiply-accumulates alone would take on this array, at the widths of each instruction."""
-        passes = sum(i.macs * (1 + i.fields["x_wide"]) * (1 + i.fields["w_wide"]) for i in self.instructions if i.opcode in MATRIX)
+        passes = sum(
+            i.macs * (1 + i.fields["x_wide"]) * (1 + i.fields["w_wide"])
+            for i in self.instructions
+            if i.opcode in MATRIX
+        )
         return -(-passes // self.config.lanes)
 
     @property
     def utilisation(self):
-        """Multiply-accumulates against the array's peak at their widths, over the cycles of the matrix instructions, stalls included."""
+        """Multiply-accumulates against the array's peak at their widths, over the cycles of the matrix instructions,
+        stalls included."""
         return self.bound / sum(i.cycles for i in self.instructions if i.opcode in MATRIX)
 
     def operations(self):
@@ -77,11 +85,18 @@ class Program:
 
     def listing(self):
         """The program as text: one line an instruction."""
-        lines = [f"{self.name} on {self.config.name}: {self.macs} multiply-accumulates, {self.cycles} cycles a window predicted"]
+        lines = [
+            (
+                f"{self.name} on {self.config.name}: {self.macs} multiply-accumulates, {self.cycles} cycles a window "
+                f"predicted"
+            )
+        ]
         for i in self.instructions:
             f = i.fields
             shape = f"{f.get('tokens', 1)} x {f.get('groups', 1)} x {f.get('chunks', 1)}"
             target = "residual" if f.get("s_write") else ""
             target = " + ".join(filter(None, (f.get("dest", "none").replace("none", ""), target)))
-            lines.append(f"  {i.opcode:12}{i.path:34}{shape:16}{i.cycles:6} cycles, {f['stall']:3} stalled  -> {target}")
+            lines.append(
+                f"  {i.opcode:12}{i.path:34}{shape:16}{i.cycles:6} cycles, {f['stall']:3} stalled  -> {target}"
+            )
         return "\n".join(lines)

@@ -1,15 +1,17 @@
-"""Random programs of the three families' shapes, and windows that go to the edges: what the simulated hardware is compared with NumPy on.
+"""Random programs of the three families' shapes, and windows that go to the edges: what the simulated hardware is
+compared with NumPy on.
 
-Widths, zero points, multipliers and biases are drawn for every tensor, most of them so that codes spread over their range (found by
-carrying each operation out on a few windows), some so that everything saturates or vanishes.
+Widths, zero points, multipliers and biases are drawn for every tensor, most of them so that codes spread over their
+range (found by carrying each operation out on a few windows), some so that everything saturates or vanishes.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from qatlib import kernels
-from qatlib.integer_model import IntegerModel, Operation, Tensor, pack
+from qatlib.integer_model import kernels
+from qatlib.integer_model.model import IntegerModel
+from qatlib.integer_model.program import Operation, Tensor, pack
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 FAMILIES = ("patch", "point", "decoder")
@@ -17,8 +19,9 @@ FAMILIES = ("patch", "point", "decoder")
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's look-back;
-    extreme: share of numbers that saturate or vanish, at least; where there are any, many zero points are at an end of their range."""
+    """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's
+    look-back; extreme: share of numbers that saturate or vanish, at least; where there are any, many zero points are at
+    an end of their range."""
 
     family: str
     tokens: int
@@ -84,7 +87,8 @@ def _windows(rng, context, n):
 
 @dataclass
 class _Builder:
-    """Writes a program down operation by operation, as `quant_layers.Graph` does. codes: {tensor: (window, ..)} on a few windows."""
+    """Writes a program down operation by operation, as `quant_layers.Graph` does. codes: {tensor: (window, ..)} on a
+    few windows."""
 
     rng: np.random.Generator
     shape: Shape
@@ -109,7 +113,9 @@ class _Builder:
         m, n = self._multipliers(self.codes["head"] - self.tensors["head"].zero_point, 4.0 ** rng.integers(2, 9), 1)
         self.operations.append(Operation("output", "output", ("head",), "output"))
         self.arrays |= {"output.m": m, "output.n": n}
-        return IntegerModel(name, shape.context, shape.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays)
+        return IntegerModel(
+            name, shape.context, shape.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays
+        )
 
     # ---- The network
 
@@ -122,7 +128,9 @@ class _Builder:
         x = self._linear(f"{path}.embed", f"{path}.patches", self.shape.d_model, "residual")
         bits = self._width("position")
         position = self.rng.integers(*kernels.code_range(bits), self.codes[x].shape[1:], endpoint=True)
-        return self._added("add_position", f"{path}.position", [x], position, {"position": pack(position, bits)}, position_bits=bits)
+        return self._added(
+            "add_position", f"{path}.position", [x], position, {"position": pack(position, bits)}, position_bits=bits
+        )
 
     def _layer(self, path, x, memory=None):
         x = self._residual(f"{path}.norm_attention", x, self._attention(f"{path}.attention", x, x))
@@ -211,7 +219,11 @@ class _Builder:
         numerator, k = kernels.softmax_constants(2.0 ** self.rng.uniform(-2, 1) / high / keys ** self.rng.uniform(0, 1))
         table = kernels.softmax_table(self.rng.integers(3, 7))
         if self.rng.random() < self.wild:
-            table[1:], numerator, k = self.rng.integers(0, 256, 255), self.rng.integers(255 << 17), self.rng.integers(1, 25)
+            table[1:], numerator, k = (
+                self.rng.integers(0, 256, 255),
+                self.rng.integers(255 << 17),
+                self.rng.integers(1, 25),
+            )
         codes = kernels.softmax(self.codes[scores], table, numerator, k, high)
         arrays = {"table": table, "numerator": np.array([numerator], np.uint32), "k": np.array([k], np.uint8)}
         return self._record("softmax", path, [scores], codes, limits, arrays, {})
@@ -234,7 +246,12 @@ class _Builder:
         room = (1 << 31) - 1 - 255 * (np.abs(m1) + np.abs(m2))
         c = np.where(odd, (room * rng.choice([-1, -0.01, 0, 0.01, 1], d)).astype(np.int64), c).clip(-room, room)
         codes = kernels.add(first, second, m1, m2, c, n, limits[2], *limits[:2])
-        arrays = arrays | {"m1": m1.astype(np.int32), "m2": m2.astype(np.int32), "c": c.astype(np.int32), "n": n.astype(np.uint8)}
+        arrays = arrays | {
+            "m1": m1.astype(np.int32),
+            "m2": m2.astype(np.int32),
+            "c": c.astype(np.int32),
+            "n": n.astype(np.uint8),
+        }
         return self._record(kind, path, inputs, codes, limits, arrays, attributes)
 
     # ---- Its numbers
@@ -249,7 +266,9 @@ class _Builder:
         if role == "scores":
             return -128, 127, int(self.rng.integers(-128, 128)) if self.rng.random() < self.wild else 0
         bits = self._width(role)
-        low, high = kernels.code_range(bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits))
+        low, high = kernels.code_range(
+            bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits)
+        )
         symmetric = role in ("unsigned", "product") or self.rng.random() < 0.4
         zero_point = 0 if symmetric else int(self.rng.integers(low, high + 1))
         if zero_point and self.shape.extreme:
@@ -257,7 +276,8 @@ class _Builder:
         return low, high, zero_point
 
     def _multipliers(self, accumulator, reach, channels):
-        """m and n, one for all or per channel, that bring the accumulator (.., channel) to codes up to about `reach`; some do not."""
+        """m and n, one for all or per channel, that bring the accumulator (.., channel) to codes up to about `reach`;
+        some do not."""
         rng, per_channel = self.rng, channels > 1 and self.rng.random() < 0.8
         spread = np.abs(accumulator.reshape(-1, channels) if per_channel else accumulator.reshape(-1, 1)).astype(float)
         ratio = reach * 2.0 ** rng.normal(0, 1, spread.shape[1]) / np.maximum(np.quantile(spread, 0.8, axis=0), 1)

@@ -1,4 +1,5 @@
-"""The registers as software sees them: offsets and bits out of the table in `isa`, the status decoded, what a run needs to be told."""
+"""The registers as software sees them: offsets and bits out of the table in `isa`, the status decoded, what a run needs
+to be told."""
 
 from dataclasses import dataclass
 
@@ -57,4 +58,6 @@ class Status:
 
     def __str__(self):
         flags = [name for name in ("busy", "done", "resetting") if getattr(self, name)] or ["idle"]
-        return f"status: {', '.join(flags)}" + (f", error {self.cause} ({self.reason}) at program word {self.pc}" if self.error else "")
+        return f"status: {', '.join(flags)}" + (
+            f", error {self.cause} ({self.reason}) at program word {self.pc}" if self.error else ""
+        )

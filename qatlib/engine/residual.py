@@ -1,4 +1,5 @@
-"""Residual adds: a linear layer, the add with batch norm or position after it, and the operand made of the sum, in one instruction."""
+"""Residual adds: a linear layer, the add with batch norm or position after it, and the operand made of the sum, in one
+instruction."""
 
 from dataclasses import dataclass, replace
 
@@ -6,13 +7,14 @@ import numpy as np
 
 from qatlib.engine.builder import IDENTITY, View, limits
 from qatlib.engine.memory import Unsupported
-from qatlib.integer_model import Operation, unpack
+from qatlib.integer_model.program import Operation, unpack
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sum goes. operand: the requantisation that makes an operand of it, None where it is one itself; view: its codes, None where
-    nothing reads it as codes; base: first word in the residual memory, None where no later add or requantisation needs it."""
+    """Where a sum goes. operand: the requantisation that makes an operand of it, None where it is one itself; view: its
+    codes, None where nothing reads it as codes; base: first word in the residual memory, None where no later add or
+    requantisation needs it."""
 
     operand: Operation | None
     view: View | None
@@ -49,12 +51,15 @@ def add_linear(b, linear, add, x, place, start, *, zero=False):
         bias, macs = bias + b.model.tensors[linear.inputs[0]].zero_point * weight.sum(1), 0
         weight = np.zeros_like(weight)
     fields = b.weight_fields(weight, x.positions)
-    fields |= b.parameter_fields(fields["groups"], b.array(linear, "m"), b.array(linear, "n"), bias) | limits(b.tensor(linear.output), 1)
+    fields |= b.parameter_fields(fields["groups"], b.array(linear, "m"), b.array(linear, "n"), bias) | limits(
+        b.tensor(linear.output), 1
+    )
     _sum(b, linear.output, add, x, fields, place, start, linear.path, macs)
 
 
 def lone_add(b, operation):
-    """An add or position that no linear layer leads to: an identity brings the codes of one tensor, the other is brought to the stream."""
+    """An add or position that no linear layer leads to: an identity brings the codes of one tensor, the other is
+    brought to the stream."""
     name = next((n for n in operation.inputs if n in b.views), None)
     if name is None:
         raise Unsupported(f"{operation.kind} {operation.path}: the engine needs one of {operation.inputs} as codes")
@@ -104,7 +109,8 @@ def finish(b, add, place):
 
 
 def requantise_stream(b, operation):
-    """An operand of a sum that is in the residual memory alone: a product of nothing, the stream in its place, and its table."""
+    """An operand of a sum that is in the residual memory alone: a product of nothing, the stream in its place, and its
+    table."""
     name = operation.inputs[0]
     if name not in b.residuals:
         raise Unsupported(f"requantise {operation.path}: the engine does not hold {name} where something reads it")
@@ -134,7 +140,8 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
     index = np.arange(x.tokens)[:, None] * groups + np.arange(groups)
     stage2 = {
         "q_base": b.add_parameters(groups, *(b.array(add, n) for n in (*names, "c", "n"))), **limits(tensor, 2),
-        "r_base": b.residuals[other] + offset, "r_token": groups, "r_unsigned": int(add.kind == "add" and b.tensor(other).low >= 0),
+        "r_base": b.residuals[other] + offset, "r_token": groups,
+        "r_unsigned": int(add.kind == "add" and b.tensor(other).low >= 0),
     }  # fmt: skip
     written = None
     if place.base is not None:
@@ -158,7 +165,8 @@ def _to_residual(b, name):
     index = base + np.arange(tokens)[:, None] * groups + np.arange(groups)
     zero = np.zeros(channels, np.int64)
     stage2 = {
-        "q_base": b.add_parameters(groups, zero + 2, zero, zero, zero + 1), "z2": 0, "low2": tensor.low, "high2": tensor.high,
+        "q_base": b.add_parameters(groups, zero + 2, zero, zero, zero + 1), "z2": 0, "low2": tensor.low,
+        "high2": tensor.high,
         "r_base": base, "r_token": groups, "s_write": 1, "s_base": base, "s_token": groups,
     }  # fmt: skip
     b.product(f"{name} (copy)", x, fields, {"dest": "none"}, add=(stage2, index, index))

@@ -1,4 +1,5 @@
-"""The RTL bound to Python: SystemVerilog to C++ by Verilator, to a shared library by the machine's compiler, cached by content.
+"""The RTL bound to Python: SystemVerilog to C++ by Verilator, to a shared library by the machine's compiler, cached by
+content.
 
 Every register access is a real AXI4-Lite handshake, every window a real AXI4 burst.
 """
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import native, paths
 from qatlib.engine import isa
-from qatlib.native import BuildError, compiler, run
+from qatlib.system import paths, toolchain
+from qatlib.system.toolchain import BuildError, compiler, run
 
 SOURCES = paths.OVERLAYS / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
@@ -24,7 +25,9 @@ FILES = ("memory", "delay", "array", "requantise", "softmax", "tables", "sequenc
 
 def sources():
     """Text of every file of the design, package first: {name: text}."""
-    return {"engine_pkg.sv": isa.systemverilog()} | {f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES}
+    return {"engine_pkg.sv": isa.systemverilog()} | {
+        f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES
+    }
 
 
 def write_sources(folder):
@@ -44,39 +47,84 @@ def _verilator():
 
 
 def build(config, netlist=()):
-    """-> the shared library of a configuration; `netlist`: (file, ..) of a gate-level `engine` to take the place of the design."""
+    """-> the shared library of a configuration; `netlist`: (file, ..) of a gate-level `engine` to take the place of the
+    design."""
     cxx, root = compiler(), _verilator()
     texts = [Path(p).read_text() for p in netlist] if netlist else list(sources().values())
     parameters = [] if netlist else [f"-G{name}={value}" for name, value in config.parameters.items()]
-    tools = cxx, native.version(*cxx), native.version(str(root / "bin" / "verilator_bin"))
-    key = native.digest(texts, parameters, tools, SHIM.read_text())
+    tools = cxx, toolchain.version(*cxx), toolchain.version(str(root / "bin" / "verilator_bin"))
+    key = toolchain.digest(texts, parameters, tools, SHIM.read_text())
 
     def compiled(library):
         print(f"building the simulated engine {config.name}, once: 10 to 60 seconds", file=sys.stderr, flush=True)
         _compile(library, list(netlist), parameters, cxx, root)
 
-    return native.built(CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so", compiled)
+    return toolchain.built(CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so", compiled)
 
 
 def _compile(library, netlist, parameters, cxx, root):
     work = library.parent
     files = netlist or write_sources(work / "sv")
-    options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-fatal"]
-    options += ["--unroll-count", "4096", "--unroll-stmts", "1000000"]  # loops over lanes left rolled cost a quarter of the speed
-    command = [root / "bin" / "verilator_bin", *options, "--top-module", "engine", "-Mdir", work / "cpp", *parameters, *files]
+    options = [
+        "--cc",
+        "-O3",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "--noassert",
+        "--no-timing",
+        "-Wno-lint",
+        "-Wno-fatal",
+    ]
+    options += [
+        "--unroll-count",
+        "4096",
+        "--unroll-stmts",
+        "1000000",
+    ]  # loops over lanes left rolled cost a quarter of the speed
+    command = [
+        root / "bin" / "verilator_bin",
+        *options,
+        "--top-module",
+        "engine",
+        "-Mdir",
+        work / "cpp",
+        *parameters,
+        *files,
+    ]
     run([str(c) for c in command], env={**os.environ, "VERILATOR_ROOT": str(root)})
     unit = work / "all.cpp"  # one unit compiles faster than one process a file
-    parts = [*sorted((work / "cpp").glob("V*.cpp")), root / "include" / "verilated.cpp", root / "include" / "verilated_threads.cpp", SHIM]
+    parts = [
+        *sorted((work / "cpp").glob("V*.cpp")),
+        root / "include" / "verilated.cpp",
+        root / "include" / "verilated_threads.cpp",
+        SHIM,
+    ]
     unit.write_text("".join(f'#include "{p}"\n' for p in parts))
     include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
     defined = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
-    run([*cxx, "-std=c++17", *defined, optimise, "-shared", "-fPIC", *include, "-o", str(library), str(unit), "-pthread"])
+    run(
+        [
+            *cxx,
+            "-std=c++17",
+            *defined,
+            optimise,
+            "-shared",
+            "-fPIC",
+            *include,
+            "-o",
+            str(library),
+            str(unit),
+            "-pthread",
+        ]
+    )
 
 
 @lru_cache
 def _library(path):
-    library = native.load(path)
+    library = toolchain.load(path)
     pointer, u32, u64, integer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
     signatures = {
         "sim_new": (pointer, []),
@@ -99,7 +147,8 @@ def _library(path):
 
 
 class Rtl:
-    """One simulated engine: a chip with its memory. Addresses of registers count from the start of its aperture, in bytes.
+    """One simulated engine: a chip with its memory. Addresses of registers count from the start of its aperture, in
+    bytes.
 
     Threads may call its methods at the same time; each has the engine alone.
     """
@@ -160,7 +209,8 @@ class Rtl:
             self._arrays.pop(address, None)
 
     def memory(self, *, latency=0, stall=0, bad_read=1, bad_write=1, deaf=False):
-        """How the memory behaves: cycles to a first word, pauses in 256 cycles, an address that answers with an error, no answer at all."""
+        """How the memory behaves: cycles to a first word, pauses in 256 cycles, an address that answers with an error,
+        no answer at all."""
         self._call("memory", latency, stall, bad_read, bad_write, deaf)
 
     def mark(self):

@@ -1,7 +1,8 @@
 """When each instruction may begin: the engine never waits for a result, so the compiler keeps the distances.
 
-Times are cycles of issue. An issue reads codes, weights, keys and values in its own cycle, and what it makes is there for issues
-`*_LATENCY` cycles later; see `overlays/engine/core.sv`. Delays at run time only lengthen distances, so a schedule stays valid.
+Times are cycles of issue. An issue reads codes, weights, keys and values in its own cycle, and what it makes is there
+for issues `*_LATENCY` cycles later; see `overlays/engine/core.sv`. Delays at run time only lengthen distances, so a
+schedule stays valid.
 """
 
 from dataclasses import dataclass, field
@@ -40,7 +41,9 @@ class Timeline:
     ready: dict = field(default_factory=dict)
     end: int = 0  # last issue so far
     begun: int = -FETCH
-    last: dict = field(default_factory=lambda: {"code write": -1, "table read": -1})  # use so far of what only one instruction can use
+    last: dict = field(
+        default_factory=lambda: {"code write": -1, "table read": -1}
+    )  # use so far of what only one instruction can use
 
     def __post_init__(self):
         self.ready = {name: np.zeros(depth, np.int64) for name, depth in self.depths.items()}
@@ -48,8 +51,8 @@ class Timeline:
     def place(self, issues, reads, writes, *, after=0, uses=()):
         """-> (stall, cycles from the end of the instruction before to its own end). `issues`: its length in cycles.
 
-        after: cycles that must lie between the last issue and this one; uses: (port, first, last time) of what instructions share, which
-        they use one after the other, so that two never meet.
+        after: cycles that must lie between the last issue and this one; uses: (port, first, last time) of what
+        instructions share, which they use one after the other, so that two never meet.
         """
         earliest = [self.end + 1 + after]
         earliest += [int((self.ready[r.memory][r.words] - r.times).max()) for r in reads]
@@ -67,5 +70,6 @@ class Timeline:
         return stall, cycles
 
     def restart(self):
-        """-> cycles that the first instruction still has to be fetched for after the last one, when the program begins again."""
+        """-> cycles that the first instruction still has to be fetched for after the last one, when the program begins
+        again."""
         return max(0, self.begun + FETCH - self.end)

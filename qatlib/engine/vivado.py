@@ -1,4 +1,5 @@
-"""`python -m qatlib.engine.vivado pynq-z2`: the overlay of a board, by Vivado in batch. It has never been run: no Vivado was at hand.
+"""`python -m qatlib.engine.vivado pynq-z2`: the overlay of a board, by Vivado in batch. It has never been run: no
+Vivado was at hand.
 
 Writes engine.bit, engine.hwh, engine.sha256 and reports of utilisation, timing and power to overlays/<board>/.
 """
@@ -9,12 +10,15 @@ import subprocess
 import sys
 
 from qatlib.engine import bitstream, hwh, isa, rtl
-from qatlib.paths import BUILD, OVERLAYS
+from qatlib.system.paths import BUILD, OVERLAYS
 
 REPORTS = ("utilisation.txt", "timing.txt", "power.txt")
 INTERFACES = {
     "aclk": '(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF s_axi:m_axi, ASSOCIATED_RESET aresetn" *) ',
-    "irq": '(* X_INTERFACE_INFO = "xilinx.com:signal:interrupt:1.0 irq INTERRUPT", X_INTERFACE_PARAMETER = "SENSITIVITY LEVEL_HIGH" *) ',
+    "irq": (
+        '(* X_INTERFACE_INFO = "xilinx.com:signal:interrupt:1.0 irq INTERRUPT", X_INTERFACE_PARAMETER = '
+        '"SENSITIVITY LEVEL_HIGH" *) '
+    ),
 }
 
 
@@ -34,7 +38,8 @@ def _top(config):
     """Verilog, since the IP packager takes no SystemVerilog at the top."""
     ports = re.findall(r"^\s*(input|output) +wire +(\[[\d:]+\])? *(\w+)", rtl.sources()["engine.sv"], re.MULTILINE)
     declared = ",\n".join(
-        f"    {INTERFACES.get(name, '')}{way} wire {width} {name}".replace("wire  ", "wire ") for way, width, name in ports
+        f"    {INTERFACES.get(name, '')}{way} wire {width} {name}".replace("wire  ", "wire ")
+        for way, width, name in ports
     )
     parameters = ", ".join(f".{name}(32'd{value})" for name, value in config.parameters.items())
     connected = ", ".join(f".{name}({name})" for _, _, name in ports)
@@ -53,7 +58,17 @@ def build(board):
     """Run Vivado, and keep what it made in overlays/<board>/. RuntimeError where it fails or makes something else."""
     folder, target = BUILD / "vivado" / board, OVERLAYS / board
     write_sources(folder / "sources", isa.CONFIGS[board])
-    command = ["vivado", "-mode", "batch", "-nojournal", "-log", folder / "vivado.log", "-source", OVERLAYS / "build.tcl", "-tclargs"]
+    command = [
+        "vivado",
+        "-mode",
+        "batch",
+        "-nojournal",
+        "-log",
+        folder / "vivado.log",
+        "-source",
+        OVERLAYS / "build.tcl",
+        "-tclargs",
+    ]
     done = subprocess.run([*map(str, command), board, str(folder / "sources"), str(folder)], cwd=folder, check=False)
     if done.returncode:
         raise RuntimeError(f"Vivado failed: see {folder / 'vivado.log'}")
@@ -71,7 +86,8 @@ def main(arguments):
         return 2
     if shutil.which("vivado") is None:
         print(
-            "vivado is missing: a bitstream needs AMD's Vivado, which no package index holds. Install it, source its settings64.sh, and "
+            "vivado is missing: a bitstream needs AMD's Vivado, which no package index holds. Install it, source "
+            "its settings64.sh, and "
             f"call this again: make overlay BOARD={board}",
             file=sys.stderr,
         )

@@ -1,4 +1,5 @@
-"""An exported model as a C99 library without dependencies, allocation or floats, and what it costs on emulated microcontrollers."""
+"""An exported model as a C99 library without dependencies, allocation or floats, and what it costs on emulated
+microcontrollers."""
 
 from qatlib.mcu.export import export_c
 from qatlib.mcu.host import compiled

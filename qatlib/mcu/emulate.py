@@ -1,7 +1,8 @@
 """Exported models on emulated microcontrollers: every output, the instructions of a forecast, flash and RAM.
 
-Compiled by ziglang's clang, linked for an address space of flash and RAM, and carried out by unicorn, both from PyPI: nothing to install
-as root, the same versions everywhere. An emulator counts instructions, which are exact; it knows nothing of cycles.
+Compiled by ziglang's clang, linked for an address space of flash and RAM, and carried out by unicorn, both from PyPI:
+nothing to install as root, the same versions everywhere. An emulator counts instructions, which are exact; it knows
+nothing of cycles.
 """
 
 import re
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import native
 from qatlib.mcu.export import export_c
+from qatlib.system import toolchain
 
 FLASH, RAM, LENGTH = 0x1000_0000, 0x2000_0000, 1 << 20  # bytes of each
 LIMIT = 10_000_000_000  # microseconds of emulation
@@ -86,7 +87,7 @@ class Firmware:
             script.write_text(LINK)
             options = ("-target", self.target.triple, f"-mcpu={self.target.cpu}", self.target.optimise, *OPTIONS)
             linking = ("-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}", "-Wl,-e,model_forecast")
-            native.run([sys.executable, "-m", "ziglang", "cc", *options, *linking, str(source), "-o", str(elf)])
+            toolchain.run([sys.executable, "-m", "ziglang", "cc", *options, *linking, str(source), "-o", str(elf)])
             self._read(elf)
 
     def _read(self, path):
@@ -95,14 +96,17 @@ class Firmware:
         with path.open("rb") as file:
             elf = ELFFile(file)
             self.entry = elf.header.e_entry
-            self.sections = {s.name: (s["sh_addr"], s.data()) for s in elf.iter_sections() if s["sh_flags"] & 2 and s["sh_size"]}
+            self.sections = {
+                s.name: (s["sh_addr"], s.data()) for s in elf.iter_sections() if s["sh_flags"] & 2 and s["sh_size"]
+            }
 
     @cached_property
     def flash(self):
         return sum(len(content) for address, content in self.sections.values() if address < RAM)
 
     def run(self, counts):
-        """int16 (windows, context) -> Outcome. ValueError for other windows, EmulationError where a forecast does not end."""
+        """int16 (windows, context) -> Outcome. ValueError for other windows, EmulationError where a forecast does not
+        end."""
         counts = self.model.checked(counts)
         machine = _MACHINES[self.target.name](self)
         forecasts, instructions, deepest = [], [], 0
@@ -116,7 +120,8 @@ class Firmware:
 
 
 class _Machine:
-    """A processor with the firmware in its memory. RAM: the firmware's own, workspace, counts, forecast; the stack at its end."""
+    """A processor with the firmware in its memory. RAM: the firmware's own, workspace, counts, forecast; the stack at
+    its end."""
 
     def __init__(self, firmware):
         import unicorn
@@ -153,7 +158,9 @@ class _Machine:
         except unicorn.UcError as error:
             raise EmulationError(f"{model.name} on {self.firmware.target.name}: {error} at {self.place():#x}") from None
         if self.place() != back:
-            raise EmulationError(f"{model.name} on {self.firmware.target.name}: still at {self.place():#x} after {LIMIT // 1_000_000} s")
+            raise EmulationError(
+                f"{model.name} on {self.firmware.target.name}: still at {self.place():#x} after {LIMIT // 1_000_000} s"
+            )
         used = np.frombuffer(bytes(self.engine.mem_read(stack - LENGTH // 4, LENGTH // 4)), np.uint8) != STACK_FILL
         depth = LENGTH // 4 - int(np.argmax(used)) if used.any() else 0
         result = np.frombuffer(bytes(self.engine.mem_read(forecast, 2 * model.horizon)), "<i2")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import paths
-from qatlib.guard import FLAGS, LONGEST_GAP, REPAIRED
-from qatlib.integer_model import IntegerModel
+from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
+from qatlib.integer_model.model import IntegerModel
+from qatlib.system import paths
 
 KERNELS, HOST, GUARD = (paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard"))
 LANES = 16  # of host.c
@@ -18,15 +18,18 @@ MOVES = ("reshape",)  # operations that only rename a tensor
 def export_c(model, folder, name="forecaster", *, guard=None, host=False):
     """Write `name`.c and `name`.h into a folder, which is made; -> their paths. Of a model's names none gets into them.
 
-    guard: a `qatlib.guard.Guard`, which becomes a function of the library.
+    guard: a `qatlib.device.guard.Guard`, which becomes a function of the library.
 
     ValueError where the name is none for a C library, or the guard is of another context.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,62}", name, re.ASCII):
-        raise ValueError(f"{name!r} is no name in C; give one of letters, digits and underscores that begins with a letter")
+        raise ValueError(
+            f"{name!r} is no name in C; give one of letters, digits and underscores that begins with a letter"
+        )
     if guard and guard.context != model.context:
         raise ValueError(
-            f"the guard is for windows of {guard.context} samples, the model for {model.context}; fit it to the model's windows"
+            f"the guard is for windows of {guard.context} samples, the model for {model.context}; fit it to the "
+            f"model's windows"
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,8 @@ class Program:
     # -- where tensors lie
 
     def _arrange(self):
-        """A place in the workspace for every tensor: the lowest that no tensor alive at the same time takes. Scratch lives for one call."""
+        """A place in the workspace for every tensor: the lowest that no tensor alive at the same time takes. Scratch
+        lives for one call."""
         self._names = {}
         lives, sizes = {}, {}
         for now, operation in enumerate(self.model.operations):
@@ -63,7 +67,9 @@ class Program:
                 lives[self._names[name]][1] = now
             if operation.kind == "output":
                 break
-            self._names[operation.output] = self._names[operation.inputs[0]] if operation.kind in MOVES else operation.output
+            self._names[operation.output] = (
+                self._names[operation.inputs[0]] if operation.kind in MOVES else operation.output
+            )
             if operation.kind not in MOVES:
                 lives[operation.output] = [now, now]
                 sizes[operation.output] = math.prod(self.model.tensors[operation.output].shape)
@@ -85,8 +91,8 @@ class Program:
         self.workspace = max(self.places[name] + size for name, size in sizes.items())
 
     def _scratch(self, operation):
-        """Bytes that a product needs for one call. Two rows of weights as pairs, and unpacked or transposed ones after them; on a host
-        both its operands as pairs."""
+        """Bytes that a product needs for one call. Two rows of weights as pairs, and unpacked or transposed ones after
+        them; on a host both its operands as pairs."""
         if operation.kind not in ("linear", "scores", "context"):
             return 0
         shapes = [self.model.tensors[name].shape for name in operation.inputs]
@@ -113,7 +119,9 @@ class Program:
         """A constant array; -> its name in C."""
         label = f"{self.labels[operation.path]}_{name}"
         array = np.ravel(array)
-        if self.host and (len(array) > 1 or name == "bias"):  # read as vectors; a scale of one channel is read by itself
+        if self.host and (
+            len(array) > 1 or name == "bias"
+        ):  # read as vectors; a scale of one channel is read by itself
             array = np.pad(array, (0, _padded(len(array)) - len(array)))
         values = ", ".join(map(str, array.tolist()))
         self.constants.append(f"static const {kind} {label}[{len(array)}] = {{{values}}};")
@@ -146,7 +154,9 @@ class Program:
         return self._constant(operation, name, self.model.arrays[f"{operation.path}.{name}"], kind)
 
     def _quantise(self, o):
-        self._call("quantise", "counts", "anchor", self.model.context, self._scale(o), self._place(o.output), self._range(o))
+        self._call(
+            "quantise", "counts", "anchor", self.model.context, self._scale(o), self._place(o.output), self._range(o)
+        )
 
     def _requantise(self, o):
         x = o.inputs[0]
@@ -163,14 +173,37 @@ class Program:
             weights = [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
         weights += [self._array(o, "bias", "int32_t"), self._scale(o)]
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
-        self._call("linear", *weights, *x, rows, outputs, depth, *self._scratch_places(o, depth), self._place(o.output), self._range(o))
+        self._call(
+            "linear",
+            *weights,
+            *x,
+            rows,
+            outputs,
+            depth,
+            *self._scratch_places(o, depth),
+            self._place(o.output),
+            self._range(o),
+        )
 
     def _add(self, o, y=None):
         x = o.inputs[0]
         rows, channels = self.model.tensors[o.output].shape
         y = y or (self._place(o.inputs[1]), self._unsigned(o.inputs[1]))
-        factors = [self._array(o, name, kind) for name, kind in (("m1", "int32_t"), ("m2", "int32_t"), ("c", "int32_t"), ("n", "uint8_t"))]
-        self._call("add", self._place(x), self._unsigned(x), *y, *factors, rows, channels, self._place(o.output), self._range(o))
+        factors = [
+            self._array(o, name, kind)
+            for name, kind in (("m1", "int32_t"), ("m2", "int32_t"), ("c", "int32_t"), ("n", "uint8_t"))
+        ]
+        self._call(
+            "add",
+            self._place(x),
+            self._unsigned(x),
+            *y,
+            *factors,
+            rows,
+            channels,
+            self._place(o.output),
+            self._range(o),
+        )
 
     def _add_position(self, o):
         """The positions are unpacked into the place of the result, which takes theirs one by one."""
@@ -183,32 +216,56 @@ class Program:
         width = self.model.tensors[o.inputs[0]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
         pairs = self._scratch_places(o, width)[0]
-        self._call("scores", *places, heads, queries, keys, width, self._scale(o), pairs, self._place(o.output), self._range(o))
+        self._call(
+            "scores", *places, heads, queries, keys, width, self._scale(o), pairs, self._place(o.output), self._range(o)
+        )
 
     def _softmax(self, o):
         heads, queries, keys = self.model.tensors[o.output].shape
         table = self._array(o, "table", "uint8_t")
         numerator, k = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("numerator", "k"))
         high = self.model.tensors[o.output].high
-        self._call("softmax", self._place(o.inputs[0]), heads * queries, keys, table, numerator, k, self._place(o.output), high)
+        self._call(
+            "softmax", self._place(o.inputs[0]), heads * queries, keys, table, numerator, k, self._place(o.output), high
+        )
 
     def _context(self, o):
         heads, queries, keys = self.model.tensors[o.inputs[0]].shape
         width = self.model.tensors[o.inputs[1]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
         scratch = self._scratch_places(o, keys)
-        self._call("context", *places, heads, queries, keys, width, self._scale(o), *scratch, self._place(o.output), self._range(o))
+        self._call(
+            "context",
+            *places,
+            heads,
+            queries,
+            keys,
+            width,
+            self._scale(o),
+            *scratch,
+            self._place(o.output),
+            self._range(o),
+        )
 
     def _pool(self, o):
         x = o.inputs[0]
         tensor = self.model.tensors[x]
-        arguments = self._unsigned(x), tensor.zero_point, *tensor.shape, self._scale(o), self._place(o.output), self._range(o)
+        arguments = (
+            self._unsigned(x),
+            tensor.zero_point,
+            *tensor.shape,
+            self._scale(o),
+            self._place(o.output),
+            self._range(o),
+        )
         self._call("pool", self._place(x), *arguments)
 
     def _part(self, o, start, count):
         after = self.model.tensors[o.output]
         zeros = math.prod(after.shape) - count
-        self._call("part", f"{self._place(o.inputs[0])} + {start}", count, zeros, after.zero_point, self._place(o.output))
+        self._call(
+            "part", f"{self._place(o.inputs[0])} + {start}", count, zeros, after.zero_point, self._place(o.output)
+        )
 
     def _placeholders(self, o):
         before, label = math.prod(self.model.tensors[o.inputs[0]].shape), o.attributes["label"]
@@ -276,8 +333,11 @@ def _batch(name, model):
 
 
 def _kernels(program):
-    """The functions that the program needs, with those that they call: an unused one is a warning. A host's replace their namesakes."""
-    blocks = [block for path in (KERNELS, HOST)[: 1 + program.host] for block in path.read_text().rstrip().split("\n\n")]
+    """The functions that the program needs, with those that they call: an unused one is a warning. A host's replace
+    their namesakes."""
+    blocks = [
+        block for path in (KERNELS, HOST)[: 1 + program.host] for block in path.read_text().rstrip().split("\n\n")
+    ]
     defined = [re.findall(r"^static [\w ]*?(\w+)\(", block, re.MULTILINE) for block in blocks]
     last = {name: i for i, names in enumerate(defined) for name in names}
     wanted = {i for i, names in enumerate(defined) if not names}
@@ -290,7 +350,17 @@ def _kernels(program):
 
 
 def _guard(model, name, guard):
-    values = [guard.day, LONGEST_GAP, guard.low, guard.high, guard.jump, guard.spike, guard.stuck, guard.drift, guard.noise]
+    values = [
+        guard.day,
+        LONGEST_GAP,
+        guard.low,
+        guard.high,
+        guard.jump,
+        guard.spike,
+        guard.stuck,
+        guard.drift,
+        guard.noise,
+    ]
     call = f"look(counts, {model.context}, (limits){{{', '.join(map(str, values))}}})"
     return f"\n{GUARD.read_text()}\nuint8_t {name}_guard(int16_t *counts) {{ return {call}; }}\n"
 
@@ -298,8 +368,8 @@ def _guard(model, name, guard):
 def _guard_declaration(name):
     flags = ", ".join(f"{value} {flag}" for flag, value in FLAGS.items())
     return f"""
-/* Mends gaps of up to {LONGEST_GAP} samples (INT16_MIN: missing) and single outliers in place; -> the sum of what it found:
-   {flags}. 0 and {REPAIRED} can be forecast. */
+/* Mends gaps of up to {LONGEST_GAP} samples (INT16_MIN: missing) and single outliers in place;
+   -> the sum of what it found: {flags}. 0 and {REPAIRED} can be forecast. */
 uint8_t {name}_guard(int16_t *counts);
 """
 

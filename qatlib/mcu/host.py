@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import native
 from qatlib.mcu.export import Program, export_c
+from qatlib.system import toolchain
 
 OPTIONS = ("-std=c99", "-O3")
 
 
 def compiled(model, *, packed=False):
-    """An IntegerModel as C for this computer, some 14 times as fast as NumPy. native.BuildError where there is no compiler.
+    """An IntegerModel as C for this computer, some 14 times as fast as NumPy. native.BuildError where there is no
+    compiler.
 
     packed: the code of a microcontroller, to compare; else that of `host.c`, for vector units.
     """
@@ -28,9 +29,12 @@ class CompiledModel:
         workspace = Program(model, host=not packed).workspace
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, Path(folder), "model", host=not packed)
-            library = native.library(source, *OPTIONS)
+            library = toolchain.library(source, *OPTIONS)
         self._forecasts = library.model_forecasts
-        self._forecasts.argtypes, self._forecasts.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p], None
+        self._forecasts.argtypes, self._forecasts.restype = (
+            [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p],
+            None,
+        )
         self._workspace = workspace
 
     def forward(self, counts):

@@ -1,4 +1,5 @@
-"""`make attack`: every part at full length, and its table to tests/attack/results.csv; `--short` for CI, which only prints it."""
+"""`make attack`: every part at full length, and its table to tests/attack/results.csv; `--short` for CI, which only
+prints it."""
 
 import argparse
 import importlib
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from qatlib import native, paths, runs
+from qatlib.runs import cached
+from qatlib.system import toolchain
 
 PARTS = ("models", "csvs", "engines", "driver", "power", "sanitizers", "kills")
 RESULTS = Path(__file__).with_name("results.csv")
@@ -44,8 +46,8 @@ def main():
 
 def keep(table):
     """Put the rows in place of their parts' earlier ones, with the state of qatlib that they are of."""
-    source = runs.source_hash(tuple(sorted(str(p.relative_to(paths.PACKAGE)) for p in paths.PACKAGE.rglob("*.py"))))
-    stamp = {"qatlib": source[:12], "compiler": native.described(), "processor": processor()}
+    source = cached.source_hash("")
+    stamp = {"qatlib": source[:12], "compiler": toolchain.described(), "processor": processor()}
     earlier = pd.read_csv(RESULTS, keep_default_na=False) if RESULTS.is_file() else table[:0]
     everything = pd.concat([earlier[~earlier["part"].isin(table["part"])], table.assign(**stamp)])
     everything.sort_values("part", key=lambda part: part.map(PARTS.index), kind="stable").to_csv(RESULTS, index=False)

@@ -1,7 +1,9 @@
-"""Mutated CSVs, read with and without CLEAN=1, against a plain reading of the same bytes by code that shares nothing with `qatlib.table`.
+"""Mutated CSVs, read with and without CLEAN=1, against a plain reading of the same bytes by code that shares nothing
+with `qatlib.data.csv_file`.
 
-Each file comes of its number alone: `case(number)`. Wrong is an error that is not documented or shows what steers a terminal, more than
-a second, a row that differs from its line or is missing without a word, a placeholder that passes, and a refusal of what is sound.
+Each file comes of its number alone: `case(number)`. Wrong is an error that is not documented or shows what steers a
+terminal, more than a second, a row that differs from its line or is missing without a word, a placeholder that passes,
+and a refusal of what is sound.
 """
 
 import contextlib
@@ -20,16 +22,24 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import data, table
+from qatlib.data import csv_file, sets
 from tests.attack.outcome import Outcome
 
 LONG, SHORT, SEED = 100_000, 2_000, 2026
 SLOW = 1.0  # seconds
 PLACEHOLDERS = ("-999", "-9999", "-999.9", "-32768", "99999", "1e20", "-1e30", "2147483647", "9.96920996838687e+36")
-WORDS = "| |nan|NaN|inf|-Infinity|n/a|1_000|0x1F|3,5|1e400|1e-400|4.9e-324|-0|\u0663|\uff11\uff12|\u22125|5 \xb0C|--1|1e|.|+.5|5.|1d3|1 2"
+WORDS = (
+    "| |nan|NaN|inf|-Infinity|n/a|1_000|0x1F|3,5|1e400|1e-400|4.9e-324|-0|\u0663|\uff11\uff12|\u22125|5 "
+    "\xb0C|--1|1e|.|+.5|5.|1d3|1 2"
+)
 WORDS = [*WORDS.split("|"), *"\"|'7'|\x1b[2J|\u202e7|7\x00|7\x1f|7\u00a0|1e308|-1.7e308|TRUE".split("|")]
-CLOCKS = "|yesterday|01/02/2020|1577836800|2020-01-01 24:00:00|2020-13-01|2020-02-30 01:00|2020-01-01 10:00 PM|NaT|2020-W01-1|2020-1-1 1:0"
-CLOCKS += "|2020-01-01T00:00:00.123456789|\u0662\u0660\u0662\u0660-01-01|0001-01-01|9999-12-31 23:59:59|2020-01-01 03:04:60"
+CLOCKS = (
+    "|yesterday|01/02/2020|1577836800|2020-01-01 24:00:00|2020-13-01|2020-02-30 01:00|2020-01-01 10:00 "
+    "PM|NaT|2020-W01-1|2020-1-1 1:0"
+)
+CLOCKS += (
+    "|2020-01-01T00:00:00.123456789|\u0662\u0660\u0662\u0660-01-01|0001-01-01|9999-12-31 23:59:59|2020-01-01 03:04:60"
+)
 CLOCKS = CLOCKS.split("|")
 ZONES = "Z|+2|-5:30|+02:00| UTC|GMT+1|-0530| +1|+05:30:00| CET|[Europe/Paris]".split("|")
 NOTES = ("", "ok", "a b", '"a, b"', '"say ""hm"""', '"two\nlines"', "\xb0C", 'pipe 12" wide')
@@ -362,7 +372,8 @@ def _attempt(call):
 
 
 def _misread(raw, names, rows):
-    """What is wrong with rows, {line: (time, value)}, of an accepted file; -> (complaint or None, {line: cells} of the plain reading)."""
+    """What is wrong with rows, {line: (time, value)}, of an accepted file; -> (complaint or None, {line: cells} of the
+    plain reading)."""
     try:
         records = plain(raw)
     except Unreadable as reason:
@@ -371,7 +382,9 @@ def _misread(raw, names, rows):
         return "a cell swallowed a row", {}
     header = [name.strip() for name in records[0][1]]
     at = [header.index(re.sub("\r\n|\r|\n", "\n", name)) for name in names]
-    found = {line: (cells[at[0]], cells[at[1]]) if len(cells) == len(header) else None for line, cells, _ in records[1:]}
+    found = {
+        line: (cells[at[0]], cells[at[1]]) if len(cells) == len(header) else None for line, cells, _ in records[1:]
+    }
     for line, (when, value) in rows.items():
         cells = found.get(line)
         if cells is None or clock(cells[0]) != when or number(cells[1]) != value:
@@ -383,7 +396,7 @@ def judge(raw, mutations, limits, path):
     """(whether refused, complaint or None) without CLEAN, and with it."""
     path.write_bytes(raw)
     target = "value" if b"value" in raw[:400] else None
-    frame, error, seconds = _attempt(lambda: table.read(path, target))
+    frame, error, seconds = _attempt(lambda: csv_file.read(path, target))
     if error or seconds > SLOW:
         return [(bool(error), _undocumented(error, seconds) or _refused_though_sound(error, mutations))] * 2
     return _judge_as_is(raw, mutations, frame, path, target), _judge_cleaned(raw, limits, frame)
@@ -403,8 +416,8 @@ def _undocumented(error, seconds):
 
 def _judge_as_is(raw, mutations, frame, path, target):
     def call():
-        table.check(frame)
-        return data.load(str(path), target=target)
+        csv_file.check(frame)
+        return sets.load(str(path), target=target)
 
     dataset, error, seconds = _attempt(call)
     if error or seconds > SLOW:
@@ -421,8 +434,8 @@ def _judge_as_is(raw, mutations, frame, path, target):
 
 def _judge_cleaned(raw, limits, frame):
     def call():
-        cleaned, report = table.clean(frame)
-        return cleaned, report, table.check(cleaned)
+        cleaned, report = csv_file.clean(frame)
+        return cleaned, report, csv_file.check(cleaned)
 
     result, error, seconds = _attempt(call)
     if error or seconds > SLOW:
@@ -464,7 +477,9 @@ def attack(short):
     workers = min(2, os.cpu_count() or 1)
     print(f"seed {SEED}, files 0 to {count - 1}; one again: tests.attack.csvs.case(number)", flush=True)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for part, complaints in pool.map(_batch, [range(i, min(i + 500, count)) for i in range(0, count, 500)], timeout=3600):
+        for part, complaints in pool.map(
+            _batch, [range(i, min(i + 500, count)) for i in range(0, count, 500)], timeout=3600
+        ):
             tally += part
             print("\n".join(complaints), end="\n" * bool(complaints), flush=True)
     for clean, what in enumerate(("mutated CSVs", "mutated CSVs, CLEAN=1")):

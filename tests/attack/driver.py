@@ -1,6 +1,7 @@
 """The driver under attack: threads and coroutines that share one simulated engine, and faults in the midst of runs.
 
-Every run has to be NumPy's; after a fault it may be a named EngineError instead, in time, and the next run has to be right.
+Every run has to be NumPy's; after a fault it may be a named EngineError instead, in time, and the next run has to be
+right.
 """
 
 import asyncio
@@ -13,11 +14,11 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from pynq import allocate
 
-from qatlib import overlay
+from qatlib.board import driver
+from qatlib.board.driver import EngineError, open_engine
 from qatlib.engine import DoesNotFit, compile, isa, simulation
 from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.rtl import Rtl
-from qatlib.overlay import EngineError, open_engine
 from tests.attack.outcome import Outcome
 
 CONFIG, OTHER = "xc7s15", "pynq-z2"
@@ -33,7 +34,7 @@ SHAPES = (
 
 
 def attack(short):
-    overlay.BATCH = BATCH
+    driver.BATCH = BATCH
     yield sharing(runs=150 if short else 1000)
     yield from faults(each=4 if short else 40)
 
@@ -100,7 +101,9 @@ def sharing(runs):
                     found_wrong(f"{kind}: {what}", seed)
         round_ += 1
     total, note = kinds.total(), ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    return Outcome("driver", "runs of 2 to 8 threads on one engine", total, 0, total - wrong, wrong, f"seed {SEED}; {note}")
+    return Outcome(
+        "driver", "runs of 2 to 8 threads on one engine", total, 0, total - wrong, wrong, f"seed {SEED}; {note}"
+    )
 
 
 def in_threads(function, tasks):
@@ -168,7 +171,9 @@ def two_coroutines(desk, _):
 
 def by_hand(desk, _):
     model, n = desk.cases[0].model, len(desk.counts)
-    inputs, outputs = (allocate((n, -(-k // 4) * 4), np.int16, target=desk.driver.device) for k in (model.context, model.horizon))
+    inputs, outputs = (
+        allocate((n, -(-k // 4) * 4), np.int16, target=desk.driver.device) for k in (model.context, model.horizon)
+    )
     inputs[:, : model.context] = desk.counts
     desk.driver.start(inputs, outputs, n)
     desk.driver.wait()
@@ -191,7 +196,11 @@ def downloaded_anew(desk, pause):
     driver.device.rtl.memory(**pause)
     driver.timeout = PATIENCE
     driver.load(desk.cases[1].model)
-    return None if np.array_equal(driver.run(desk.counts), desk.cases[1].expected) else "the new driver's forecasts differ from NumPy's"
+    return (
+        None
+        if np.array_equal(driver.run(desk.counts), desk.cases[1].expected)
+        else "the new driver's forecasts differ from NumPy's"
+    )
 
 
 KINDS = {f.__name__: f for f in (run, loaded_run, forecast, stream, run_async, two_coroutines, by_hand)}
@@ -280,13 +289,13 @@ def reset_in_mid_run(victim):
 
 def reset_behind_its_back(victim):
     wait = victim.started()
-    victim.driver.write(overlay.OFFSETS["CTRL"], 2)
+    victim.driver.write(driver.OFFSETS["CTRL"], 2)
     return victim.judged(wait)
 
 
 def start_behind_its_back(victim):
     wait = victim.started()
-    victim.driver.write(overlay.OFFSETS["CTRL"], 1)
+    victim.driver.write(driver.OFFSETS["CTRL"], 1)
     return victim.judged(wait)
 
 
@@ -360,7 +369,9 @@ def interrupted(function, seconds):
 def keyboard_interrupt(victim):
     """Then another thread must find the engine free."""
     duration = timed(victim.run)
-    found = victim.judged(lambda: interrupted(lambda: victim.driver.run(victim.case.counts), victim.rng.uniform(1e-5, duration)))
+    found = victim.judged(
+        lambda: interrupted(lambda: victim.driver.run(victim.case.counts), victim.rng.uniform(1e-5, duration))
+    )
     (after,) = in_threads(lambda v: v.run(), [(victim,)])
     return f"another thread's run after it: {after}" if after else found
 
@@ -434,7 +445,15 @@ def faults(each):
     for fault in FAULTS:
         found = Counter(injected(fault, seed) for seed in range(each))
         what = fault.__name__.replace("_", " ")
-        yield Outcome("driver", what, each, found["refused"], found[None], each - found["refused"] - found[None], f"seeds {SEED} on")
+        yield Outcome(
+            "driver",
+            what,
+            each,
+            found["refused"],
+            found[None],
+            each - found["refused"] - found[None],
+            f"seeds {SEED} on",
+        )
 
 
 def injected(fault, seed):

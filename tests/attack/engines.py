@@ -1,6 +1,7 @@
 """Random models on extreme windows: engine = NumPy = C, on every configuration that holds the model.
 
-The engine's cycles have to be the predicted ones, too. C is that of a microcontroller, optimised, and that of vector units.
+The engine's cycles have to be the predicted ones, too. C is that of a microcontroller, optimised, and that of vector
+units.
 """
 
 from collections import Counter
@@ -10,10 +11,11 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from qatlib import native, verify
 from qatlib.engine import CONFIGS, DoesNotFit
 from qatlib.engine.random_models import extreme_windows, random_model
 from qatlib.engine.rtl import build
+from qatlib.make import verify
+from qatlib.system import toolchain
 from tests.attack.exported import exported
 from tests.attack.outcome import Outcome
 
@@ -30,13 +32,18 @@ def attack(short):
     for name in (*CONFIGS, *CODES):
         tally = sum((found[name] for found, _ in shares), Counter())
         tried, wrong = tally["tried"], tally["wrong"]
-        note = f"{WINDOWS} windows each; {tally['does not fit']} more do not fit" if name in CONFIGS else native.described(".c")
+        note = (
+            f"{WINDOWS} windows each; {tally['does not fit']} more do not fit"
+            if name in CONFIGS
+            else toolchain.described(".c")
+        )
         note = f"seeds {SEED} to {max(last for _, last in shares)}, {note}"
         yield Outcome("engines", f"random models, {name} = NumPy", tried, 0, tried - wrong, wrong, note)
 
 
 def share(first, wanted):
-    """Models of every PROCESSES-th seed, until each configuration has held `wanted`. -> {configuration or code: Counter}, the last seed."""
+    """Models of every PROCESSES-th seed, until each configuration has held `wanted`. -> {configuration or code:
+    Counter}, the last seed."""
     found = {name: Counter() for name in (*CONFIGS, *CODES)}
     for seed in count(first, PROCESSES):
         model = random_model(seed)

@@ -5,16 +5,16 @@ import tempfile
 
 import numpy as np
 
-from qatlib import native
 from qatlib.mcu.export import Program, export_c
+from qatlib.system import toolchain
 
 
 def exported(model, counts, host=False, optimised="-O0"):
     """Forecasts by a model's exported C: int16 (windows, context) -> int16 (windows, horizon)."""
     with tempfile.TemporaryDirectory() as folder:
         source, _ = export_c(model, folder, "model", host=host)
-        command = [*native.compiler(".c"), "-std=c99", optimised, "-march=native", "-shared", "-fPIC"]
-        native.run([*command, str(source), "-o", f"{folder}/model.so"])
+        command = [*toolchain.compiler(".c"), "-std=c99", optimised, "-march=native", "-shared", "-fPIC"]
+        toolchain.run([*command, str(source), "-o", f"{folder}/model.so"])
         library = ctypes.CDLL(f"{folder}/model.so")
     memory = np.zeros(Program(model, host=host).workspace // 4 + 1, np.int32)
     forecasts = np.zeros((len(counts), model.horizon), np.int16)

@@ -1,8 +1,9 @@
-"""`kill -9` at random moments of a quick `make figures` from nothing, over its whole length; each time it is started again and goes on.
+"""`kill -9` at random moments of a quick `make figures` from nothing, over its whole length; each time it is started
+again and goes on.
 
-Killed is everything at once, or only the process that carries the notebooks out, the kernel of one, or a worker of that. In the end every
-number in every figure and table must be that of an undisturbed run, but for those that are measured in time, and the next start must find
-nothing left to do.
+Killed is everything at once, or only the process that carries the notebooks out, the kernel of one, or a worker of
+that. In the end every number in every figure and table must be that of an undisturbed run, but for those that are
+measured in time, and the next start must find nothing left to do.
 """
 
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from qatlib import paths
+from qatlib.system import paths
 from tests.attack.outcome import Outcome
 
 SEED = 9
@@ -34,9 +35,16 @@ class Tree:
 
     def __init__(self, folder, notebooks):
         self.folder, self.notebooks, self.process = folder, notebooks, None
-        own = {"QATLIB_BUILD": folder / "build", "QATLIB_FIGURES": folder / "figures", "PROFILE": "quick", "DATA": "jfk-weather"}
+        own = {
+            "QATLIB_BUILD": folder / "build",
+            "QATLIB_FIGURES": folder / "figures",
+            "PROFILE": "quick",
+            "DATA": "jfk-weather",
+        }
         self.environment = {
-            k: v for k, v in os.environ.items() if k not in ("TARGET", "CLEAN", "CONTEXT", "HORIZON", "SCHEDULER", "STORAGE")
+            k: v
+            for k, v in os.environ.items()
+            if k not in ("TARGET", "CLEAN", "CONTEXT", "HORIZON", "SCHEDULER", "STORAGE")
         }
         self.environment |= {name: str(value) for name, value in own.items()}
         folder.mkdir()
@@ -44,7 +52,7 @@ class Tree:
     def start(self):
         """What `make figures` starts."""
         with (self.folder / "log").open("a") as log:
-            command = [sys.executable, "-m", "qatlib.pipeline", *self.notebooks]
+            command = [sys.executable, "-m", "qatlib.make.figures", *self.notebooks]
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": paths.ROOT}
             self.process = subprocess.Popen(command, env=self.environment, start_new_session=True, **options)
 
@@ -61,7 +69,9 @@ class Tree:
     def alive(self):
         """Every process of this tree, also those that are nobody's children any more."""
         return [
-            process for process in psutil.process_iter() if _environment(process).get("QATLIB_BUILD") == self.environment["QATLIB_BUILD"]
+            process
+            for process in psutil.process_iter()
+            if _environment(process).get("QATLIB_BUILD") == self.environment["QATLIB_BUILD"]
         ]
 
     def kill_all(self):
@@ -70,7 +80,9 @@ class Tree:
 
     def kill(self, victim, rng):
         """SIGKILL. -> who it was: the victim where there is one, else everything."""
-        kernels = [p for p in psutil.Process(self.process.pid).children() if "ipykernel_launcher" in " ".join(_command(p))]
+        kernels = [
+            p for p in psutil.Process(self.process.pid).children() if "ipykernel_launcher" in " ".join(_command(p))
+        ]
         workers = [p for kernel in kernels for p in kernel.children() if "spawn_main" in " ".join(_command(p))]
         chosen = {
             "pipeline": [psutil.Process(self.process.pid)],
@@ -147,7 +159,9 @@ def fault_of(tree, expected):
 
 
 def attack(short):
-    notebooks = [path for path in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb")) if not short or path.name.startswith(SHORT)]
+    notebooks = [
+        path for path in sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb")) if not short or path.name.startswith(SHORT)
+    ]
     runs, kills = (1, 2) if short else (4, 5)
     rng = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="qatlib-kills-", ignore_cleanup_errors=True) as folder:

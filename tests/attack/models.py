@@ -1,8 +1,9 @@
 """Mutated model files: each is refused with an ArtifactError, or NumPy, C and the engine forecast the same from it.
 
-A file is mutated as bytes, in its table of arrays, in its arrays, in its document, or rewired so that it may well be a program again; but
-for the first kind its checksum is made anew. Loading and forecasting may take a second of the processor and 200 MB beside four times the
-file. NumPy runs every survivor, C one of each program that differs in more than its arrays, and more; the engine some.
+A file is mutated as bytes, in its table of arrays, in its arrays, in its document, or rewired so that it may well be a
+program again; but for the first kind its checksum is made anew. Loading and forecasting may take a second of the
+processor and 200 MB beside four times the file. NumPy runs every survivor, C one of each program that differs in more
+than its arrays, and more; the engine some.
 """
 
 import copy
@@ -23,13 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib import artifact, kernels, native, zoo
-from qatlib.artifact import ArtifactError
+from qatlib.device import shipped
 from qatlib.engine import CONFIGS, DoesNotFit, compile, simulate
 from qatlib.engine.memory import Unsupported
 from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.rtl import Rtl, build
-from qatlib.integer_model import IntegerModel
+from qatlib.integer_model import artifact, kernels
+from qatlib.integer_model.artifact import ArtifactError
+from qatlib.integer_model.model import IntegerModel
+from qatlib.system import toolchain
 from tests.attack.exported import exported
 from tests.attack.outcome import Outcome
 
@@ -47,7 +50,8 @@ SMALL = (
     Shape("decoder", tokens=2, patch=3, horizon=3, d_model=4, label=2),
 )
 HOSTILE = (
-    None, True, -1, 0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1 << 15, 1 << 16, 1 << 31, 1 << 63, 1 << 64, 10**30, 0.5, 1e308, -0.0, "", "a",
+    None, True, -1, 0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1 << 15, 1 << 16, 1 << 31, 1 << 63, 1 << 64, 10**30, 0.5,
+    1e308, -0.0, "", "a",
     "output", "source", "head", "../x", "*/", "\x00", "a\n", "é", [], {}, [1], [[1]], {"a": 1},
 )  # fmt: skip
 
@@ -111,13 +115,19 @@ def of_arrays(rng, document, arrays):
     for name in rng.choice(sorted(arrays), rng.integers(1, 6)):
         array, kind = arrays[name].copy(), name.rpartition(".")[2]
         info = np.iinfo(array.dtype)
-        low, high = {"m": (1 << 15, 65535), "n": (1, 30), "k": (1, 24), "m1": (-65535, 65535), "m2": (-65535, 65535)}.get(
-            kind, (info.min, info.max)
-        )
+        low, high = {
+            "m": (1 << 15, 65535),
+            "n": (1, 30),
+            "k": (1, 24),
+            "m1": (-65535, 65535),
+            "m2": (-65535, 65535),
+        }.get(kind, (info.min, info.max))
         where = rng.random(array.shape) < rng.choice([0.05, 0.5, 1.0])
         extreme = rng.choice([low, high, 0, 1, info.max], array.shape)
         drawn = rng.integers(low, high + 1, array.shape)
-        array[where] = np.where(rng.random(array.shape) < 0.3, extreme, drawn).clip(info.min, info.max)[where].astype(array.dtype)
+        array[where] = (
+            np.where(rng.random(array.shape) < 0.3, extreme, drawn).clip(info.min, info.max)[where].astype(array.dtype)
+        )
         if kind == "table" and rng.random() < 0.9:
             array[0] = 255
         if kind in ("bias", "c") and rng.random() < 0.8:
@@ -132,8 +142,14 @@ def of_ranges(rng, document, arrays):
     """Tensors with other ranges and zero points, and so all that only move their codes."""
     tensors = document["tensors"]
     for name in rng.choice(sorted(tensors), rng.integers(1, 4)):
-        low, high = kernels.code_range(int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.3), narrow=bool(rng.random() < 0.2))
-        limits = {"low": int(low), "high": int(high), "zero_point": int(rng.choice([0, low, high, rng.integers(low, high + 1)]))}
+        low, high = kernels.code_range(
+            int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.3), narrow=bool(rng.random() < 0.2)
+        )
+        limits = {
+            "low": int(low),
+            "high": int(high),
+            "zero_point": int(rng.choice([0, low, high, rng.integers(low, high + 1)])),
+        }
         for other in linked(document, name):
             tensors[other] = {**tensors[other], **limits}
     return document, arrays
@@ -141,7 +157,10 @@ def of_ranges(rng, document, arrays):
 
 def linked(document, name):
     """The tensors that have the same codes as this one, moved about."""
-    found, moves = {name}, [o for o in document["operations"] if o["kind"] in ("reshape", "placeholders", "last_tokens")]
+    found, moves = (
+        {name},
+        [o for o in document["operations"] if o["kind"] in ("reshape", "placeholders", "last_tokens")],
+    )
     for _ in moves:
         for o in moves:
             if found & {o["output"], *o["inputs"]}:
@@ -159,7 +178,11 @@ def of_insertions(rng, document, arrays):
     low, high = kernels.code_range(int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.2))
     limits = {"low": int(low), "high": int(high), "zero_point": int(rng.choice([0, rng.integers(low, high + 1)]))}
     kind = str(rng.choice(["requantise", "add", "reshape"]))
-    inputs = [name] if kind != "add" else [name, pick(rng, [n for n in tensors if tensors[n]["shape"] == tensors[name]["shape"]])]
+    inputs = (
+        [name]
+        if kind != "add"
+        else [name, pick(rng, [n for n in tensors if tensors[n]["shape"] == tensors[name]["shape"]])]
+    )
     if kind == "reshape":
         limits = {key: tensors[name][key] for key in ("low", "high", "zero_point")}
     tensors[fresh] = {"shape": tensors[name]["shape"], **limits}
@@ -180,7 +203,9 @@ def of_insertions(rng, document, arrays):
 def of_names(rng, document, arrays):
     """All paths anew, near each other, and of every character that is allowed."""
     paths = [o["path"] for o in document["operations"] if o["kind"] != "output"]
-    new = {p: "a" + "".join(rng.choice(["_b", ".b", "_", "0", "B", ".output", ".m"], rng.integers(3, 9))) for p in paths}
+    new = {
+        p: "a" + "".join(rng.choice(["_b", ".b", "_", "0", "B", ".output", ".m"], rng.integers(3, 9))) for p in paths
+    }
     for o in document["operations"]:
         o["path"], o["output"] = (new.get(o[key], o[key]) for key in ("path", "output"))
         o["inputs"] = [new.get(n, n) for n in o["inputs"]]
@@ -202,7 +227,10 @@ DOCUMENTS = (of_document, of_order, of_arrays, of_ranges, of_insertions, of_name
 def of_bytes(rng, raw):
     raw = bytearray(raw)
     for _ in range(rng.integers(1, 6)):
-        at, change = int(rng.integers(len(raw))) if rng.random() < 0.5 else int(rng.integers(min(len(raw), 600))), rng.integers(4)
+        at, change = (
+            int(rng.integers(len(raw))) if rng.random() < 0.5 else int(rng.integers(min(len(raw), 600))),
+            rng.integers(4),
+        )
         if change == 0:
             raw[at] ^= 1 << int(rng.integers(8))
         elif change == 1:
@@ -256,11 +284,16 @@ MUTATIONS = (*BYTES, *DOCUMENTS)
 @lru_cache
 def bases():
     """(bytes of a file, its document as text, its arrays); most of small models, for speed."""
-    shipped = [zoo.load("jfk-weather", name) for name in zoo.names("jfk-weather")]
-    narrow = [zoo.load("etth1", name) for name in zoo.names("etth1") if name.startswith(("point-w12", "point-w24"))]
+    weather = [shipped.load("jfk-weather", name) for name in shipped.names("jfk-weather")]
+    narrow = [
+        shipped.load("etth1", name) for name in shipped.names("etth1") if name.startswith(("point-w12", "point-w24"))
+    ]
     small = [random_model(seed, shape) for shape in SMALL for seed in RANDOM_BASES]
-    files = [model.to_bytes() for model in (*shipped, *narrow, *map(random_model, RANDOM_BASES), *small)]
-    return [(raw, json.dumps(document), arrays) for raw, (document, arrays) in ((raw, artifact._decode(raw)) for raw in files)]
+    files = [model.to_bytes() for model in (*weather, *narrow, *map(random_model, RANDOM_BASES), *small)]
+    return [
+        (raw, json.dumps(document), arrays)
+        for raw, (document, arrays) in ((raw, artifact._decode(raw)) for raw in files)
+    ]
 
 
 def mutated(seed):
@@ -298,7 +331,8 @@ def address_space():
 
 
 class Limited:
-    """A second of the processor, and so much memory more than now; what takes more raises an error that nothing documents."""
+    """A second of the processor, and so much memory more than now; what takes more raises an error that nothing
+    documents."""
 
     def __init__(self, size):
         self.most = address_space() + MEMORY + 4 * size
@@ -364,7 +398,11 @@ def judge(function, seeds):
         try:
             found = function(model, counts)
         except BaseException:
-            print(f"WRONG: {function.__name__}, seed {seed}: {traceback.format_exc(limit=-3)}", file=sys.stderr, flush=True)
+            print(
+                f"WRONG: {function.__name__}, seed {seed}: {traceback.format_exc(limit=-3)}",
+                file=sys.stderr,
+                flush=True,
+            )
             tally.wrong += 1
             continue
         if found is None:
@@ -391,7 +429,8 @@ def rtl(name):
 
 
 def by_engine(model, counts):
-    """On the first configuration that takes it; None where it is too large for all, or of a structure that the engine does not have."""
+    """On the first configuration that takes it; None where it is too large for all, or of a structure that the engine
+    does not have."""
     for name in CONFIGS:
         try:
             return simulate(compile(model, CONFIGS[name]), counts, CONFIGS[name], rtl=rtl(name))[0]
@@ -405,7 +444,7 @@ def by_engine(model, counts):
 def attack(short):
     """Yields Outcomes: one a mutation, then C and the engine on what survived."""
     files, seeds = FILES[short], range(SEED, SEED + FILES[short])
-    print(f"{files} files of seeds {seeds.start} to {seeds.stop - 1}, compiler {native.described('.c')}", flush=True)
+    print(f"{files} files of seeds {seeds.start} to {seeds.stop - 1}, compiler {toolchain.described('.c')}", flush=True)
     build(CONFIGS["xc7s15"])
     began = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:

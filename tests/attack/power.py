@@ -1,9 +1,11 @@
-"""Power cuts: after every step of an update of the versions of a device, and of the keeping of a run, in every state the disk may have.
+"""Power cuts: after every step of an update of the versions of a device, and of the keeping of a run, in every state
+the disk may have.
 
-The steps are those of the operating system: files made, written, synced, renamed and removed, and folders. The model of the disk is a
-harsh one: what was not synced may have happened or not, each step by itself, and a file that was not synced may be empty, cut or whole.
-Every state is laid out and started from. The version in use is the one before or the one after, and what comes next works; a run's row is
-right, or the run is made anew; what had returned before the cut stays.
+The steps are those of the operating system: files made, written, synced, renamed and removed, and folders. The model of
+the disk is a harsh one: what was not synced may have happened or not, each step by itself, and a file that was not
+synced may be empty, cut or whole. Every state is laid out and started from. The version in use is the one before or the
+one after, and what comes next works; a run's row is right, or the run is made anew; what had returned before the cut
+stays.
 """
 
 import io
@@ -17,17 +19,21 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from qatlib import data, disk, models, paths, runs, zoo
-from qatlib.guard import Guard
-from qatlib.quantize import QuantConfig
-from qatlib.train import TrainConfig
-from qatlib.versions import Versions
+from qatlib.data import sets
+from qatlib.device import shipped
+from qatlib.device.guard import Guard
+from qatlib.device.versions import Versions
+from qatlib.float_model.config import ModelConfig
+from qatlib.float_model.train import TrainConfig
+from qatlib.quantised_model.quantisers import QuantConfig
+from qatlib.runs import cached
+from qatlib.system import disk, paths
 from tests.attack.outcome import Outcome
 
 SEED = 20
 MOST = {False: 2000, True: 50}  # states after a step, long and short; of more, a random sample
 PAIRS = [
-    (zoo.load("jfk-weather", f"patch-c336-d16-{width}"), Guard.fit(zoo.windows("jfk-weather")[0][: n + 1]))
+    (shipped.load("jfk-weather", f"patch-c336-d16-{width}"), Guard.fit(shipped.windows("jfk-weather")[0][: n + 1]))
     for n, width in enumerate(("w8a8", "w4a4", "w2a2"))
 ]
 
@@ -61,7 +67,9 @@ def recorded(root):
             note("make", path)
         return opened(path, mode, *arguments, **options)
 
-    patches = {"fsync": fsync, "replace": replace} | {name: partial(change, name) for name in ("unlink", "mkdir", "rmdir")}
+    patches = {"fsync": fsync, "replace": replace} | {
+        name: partial(change, name) for name in ("unlink", "mkdir", "rmdir")
+    }
     with mock.patch.multiple(os, **patches), mock.patch.object(io, "open", opening):
         yield steps
 
@@ -92,7 +100,9 @@ def take(entries, root, kind, path, more):
         return {p: content for p, content in entries.items() if p not in under}
     if not under or any(more in p.parents for p in entries):  # nothing to move, or onto a folder that is not empty
         return entries
-    return {p: c for p, c in entries.items() if p not in under} | {more / p.relative_to(path): entries[p] for p in under}
+    return {p: c for p, c in entries.items() if p not in under} | {
+        more / p.relative_to(path): entries[p] for p in under
+    }
 
 
 def states(before, steps, root, most, rng):
@@ -125,8 +135,8 @@ def same(loaded, pair):
 
 
 def versions_held(folder, before, after, done):
-    """What is wrong with versions that should be as before or as after, and after once it is `done`; None: nothing. Both: history and count
-    of versions."""
+    """What is wrong with versions that should be as before or as after, and after once it is `done`; None: nothing.
+    Both: history and count of versions."""
     versions = Versions(folder)
     there = sorted(int(path.name) for path in folder.glob("[0-9]*"))
     history, count = versions.history, len(there)
@@ -146,14 +156,17 @@ def versions_held(folder, before, after, done):
 def run_held(run, dataset, made, done):
     """The same of a run that should be there whole, or not at all. made: {run: its files}, of it and its parents."""
     calls, files = [], made[run]
-    with mock.patch.object(runs, "compute", lambda r, *rest: calls.append(r) or made[r]), redirect_stdout(io.StringIO()):
-        kept = runs.kept(run, dataset)
+    with (
+        mock.patch.object(cached, "compute", lambda r, *rest: calls.append(r) or made[r]),
+        redirect_stdout(io.StringIO()),
+    ):
+        kept = cached.kept(run, dataset)
         if kept != files and (kept is not None or done):
             return "another run is believed"
-        runs.execute(run, dataset)
-    if runs.kept(run, dataset) != files or (run in calls) == (kept == files):
+        cached.execute(run, dataset)
+    if cached.kept(run, dataset) != files or (run in calls) == (kept == files):
         return "the run was not made anew"
-    return "scratch is left" if calls and list(runs.folder(run, dataset).parent.glob(".*.part")) else None
+    return "scratch is left" if calls and list(cached.folder(run, dataset).parent.glob(".*.part")) else None
 
 
 def tried(what, root, prepare, change, held, short):
@@ -176,7 +189,9 @@ def tried(what, root, prepare, change, held, short):
             if fault:
                 wrong += 1
                 print(f"WRONG: {what}, cut after step {cut} of {[(k, p.name) for k, p, _ in steps]}: {fault}")
-                print("  ".join(f"{p.relative_to(root)} {c if c is None else len(c)}" for p, c in sorted(entries.items())))
+                print(
+                    "  ".join(f"{p.relative_to(root)} {c if c is None else len(c)}" for p, c in sorted(entries.items()))
+                )
     return Outcome("power", what, count, 0, count - wrong, wrong, f"{len(steps)} steps, seed {SEED}")
 
 
@@ -219,19 +234,25 @@ def of_versions(root, short):
 
 
 def of_runs(short):
-    dataset = data.load("jfk-weather")
-    shape, recipe = models.ModelConfig("patch", context=24, horizon=4, patch=8, d_model=4, heads=2), TrainConfig(epochs=1, batch=512)
+    dataset = sets.load("jfk-weather")
+    shape, recipe = (
+        ModelConfig("patch", context=24, horizon=4, patch=8, d_model=4, heads=2),
+        TrainConfig(epochs=1, batch=512),
+    )
     root = paths.BUILD / "runs"
     root.mkdir()
-    for run in (runs.Run(shape, "persistence"), runs.Run(shape, "ptq-minmax", 0, recipe, QuantConfig(8, 8, granularity="tensor"))):
-        made = {parent: runs.compute(parent, dataset, []) for parent in run.parents}
-        made[run] = runs.compute(run, dataset, list(made.values()))
+    for run in (
+        cached.Run(shape, "persistence"),
+        cached.Run(shape, "ptq-minmax", 0, recipe, QuantConfig(8, 8, granularity="tensor")),
+    ):
+        made = {parent: cached.compute(parent, dataset, []) for parent in run.parents}
+        made[run] = cached.compute(run, dataset, list(made.values()))
         held = partial(run_held, run, dataset, made)
-        keep = partial(runs.keep, run, dataset, made[run])
+        keep = partial(cached.keep, run, dataset, made[run])
 
         def damaged(run=run, keep=keep):
             keep()
-            (runs.folder(run, dataset) / runs.ROW).write_bytes(b"{}")
+            (cached.folder(run, dataset) / cached.ROW).write_bytes(b"{}")
 
         yield tried(f"{run.method}: a run is kept", root, lambda: None, keep, held, short)
         yield tried(f"{run.method}: a damaged one is replaced", root, damaged, keep, held, short)

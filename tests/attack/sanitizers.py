@@ -16,12 +16,16 @@ from unittest import mock
 import numpy as np
 import torch
 
-from qatlib import fused, models, native, paths, ptq, zoo
+from qatlib.device import shipped
+from qatlib.device.guard import Guard
 from qatlib.engine import CONFIGS, simulate
 from qatlib.engine.random_models import extreme_windows
-from qatlib.guard import Guard
+from qatlib.float_model import transformer
+from qatlib.float_model.config import FAMILIES, ModelConfig, Sensor
 from qatlib.mcu import export_c
-from qatlib.quantize import QuantConfig
+from qatlib.quantised_model import fused, ptq
+from qatlib.quantised_model.quantisers import QuantConfig
+from qatlib.system import paths, toolchain
 from tests.attack.outcome import Outcome
 
 SEED = 0
@@ -107,7 +111,7 @@ def attack(short):
             yield Outcome("sanitizers", f"{name}: not installed, nothing tried", 0, 0, 0, 0)
             continue
         with compiled_by(commands):
-            by = native.version(*native.compiler()).splitlines()[0]
+            by = toolchain.version(*toolchain.compiler()).splitlines()[0]
             yield from forecasts(name, by, short)
             yield training(name, by, short)
             yield engine(name, by)
@@ -131,10 +135,19 @@ def targets(short):
 
 
 def carried_out(compiler, folder, source, *others, given, options=()):
-    """Standard output of a program under the sanitizers. BuildError where it does not compile; a report, or a trap, is a RuntimeError."""
+    """Standard output of a program under the sanitizers. BuildError where it does not compile; a report, or a trap, is
+    a RuntimeError."""
     checks, how = SANITIZERS[compiler]
-    command = [*native.compiler(source.suffix), native.target(source.suffix), "-O1", "-g", f"-fsanitize={checks}", how, *options]
-    native.run([*command, str(source), *map(str, others), "-o", str(folder / "main")])
+    command = [
+        *toolchain.compiler(source.suffix),
+        toolchain.target(source.suffix),
+        "-O1",
+        "-g",
+        f"-fsanitize={checks}",
+        how,
+        *options,
+    ]
+    toolchain.run([*command, str(source), *map(str, others), "-o", str(folder / "main")])
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the program frees nothing
     done = subprocess.run([folder / "main"], input=given, capture_output=True, timeout=TIMEOUT, env=environment)
     if done.returncode:
@@ -154,17 +167,25 @@ def judged(what, check):
 
 def forecasts(compiler, by, short):
     """Every shipped model, as for a microcontroller and as for each kind of vectors, with a guard."""
-    shipped = [(data, name) for data in sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir()) for name in zoo.names(data)]
+    named = [
+        (data, name)
+        for data in sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir())
+        for name in shipped.names(data)
+    ]
     variants = [(False, "native"), *((True, target) for target in targets(short))]
     for host, target in variants:
         right = 0
-        for data, name in shipped[:: 12 if short else 1]:
+        for data, name in named[:: 12 if short else 1]:
             with mock.patch.dict(os.environ, {"QATLIB_MARCH": target}):
-                check = functools.partial(forecast, compiler, zoo.load(data, name), host)
-                right += judged(f"{compiler}, {target}, {data}/{name}, {'vectors' if host else 'packed'}, seed {SEED}", check)
-        tried = len(shipped[:: 12 if short else 1])
+                check = functools.partial(forecast, compiler, shipped.load(data, name), host)
+                right += judged(
+                    f"{compiler}, {target}, {data}/{name}, {'vectors' if host else 'packed'}, seed {SEED}", check
+                )
+        tried = len(named[:: 12 if short else 1])
         what = f"models in C, {'vectors' if host else 'packed'}, {target}"
-        yield Outcome("sanitizers", what, tried, 0, right, tried - right, f"{by}: {SANITIZERS[compiler][0]}; seed {SEED}")
+        yield Outcome(
+            "sanitizers", what, tried, 0, right, tried - right, f"{by}: {SANITIZERS[compiler][0]}; seed {SEED}"
+        )
 
 
 def forecast(compiler, model, host):
@@ -174,7 +195,9 @@ def forecast(compiler, model, host):
         folder = Path(folder)
         source, _ = export_c(model, folder, "model", guard=guard, host=host)
         (folder / "main.c").write_text(FORECASTER)
-        out = carried_out(compiler, folder, folder / "main.c", source, given=counts.astype("<i2").tobytes(), options=["-std=c99"])
+        out = carried_out(
+            compiler, folder, folder / "main.c", source, given=counts.astype("<i2").tobytes(), options=["-std=c99"]
+        )
     mended, flags = guard.check(counts)
     expected = np.concatenate([model.forward(counts), mended, flags[:, None].astype(np.int16)], axis=1)
     found = np.frombuffer(out, "<i2").reshape(len(counts), -1)
@@ -195,7 +218,9 @@ class Recorded:
         return self.library.plan(tensors, n_tensors, parameters, n_parameters)
 
     def operation(self, address, kind, indices, numbers):
-        self.operations.append(bytes_of((ctypes.c_char * (len(kind) + 1))(*kind)) + bytes_of(indices) + bytes_of(numbers))
+        self.operations.append(
+            bytes_of((ctypes.c_char * (len(kind) + 1))(*kind)) + bytes_of(indices) + bytes_of(numbers)
+        )
         return self.library.operation(address, kind, indices, numbers)
 
 
@@ -210,13 +235,15 @@ def floats(tensor):
 
 def training(compiler, by, short):
     """A step of each family and scheme, then one of fewer windows."""
-    cases = [(f, s, g) for f in models.FAMILIES for s, g in (("symmetric", "channel"), ("asymmetric", "tensor"))]
+    cases = [(f, s, g) for f in FAMILIES for s, g in (("symmetric", "channel"), ("asymmetric", "tensor"))]
     cases = cases[:: 5 if short else 1]
     right, chosen = 0, targets(short)
     for target in chosen:
         with mock.patch.dict(os.environ, {"QATLIB_MARCH": target}):
             for case in cases:
-                right += judged(f"{compiler}, {target}, a step of {case}, seed {SEED}", functools.partial(trained, compiler, *case))
+                right += judged(
+                    f"{compiler}, {target}, a step of {case}, seed {SEED}", functools.partial(trained, compiler, *case)
+                )
     tried = len(cases) * len(chosen)
     note = f"{by}: {SANITIZERS[compiler][0]}; {', '.join(chosen)}; seed {SEED}"
     return Outcome("sanitizers", "training steps", tried, 0, right, tried - right, note)
@@ -224,9 +251,9 @@ def training(compiler, by, short):
 
 def trained(compiler, family, scheme, granularity):
     torch.manual_seed(SEED)
-    config = models.ModelConfig(family, context=24, horizon=5, d_model=12, heads=2, layers=2, dropout=0.0, **SHAPES[family])
+    config = ModelConfig(family, context=24, horizon=5, d_model=12, heads=2, layers=2, dropout=0.0, **SHAPES[family])
     inputs = torch.randint(-3000, 3000, (35, config.context)).float()
-    model = models.Forecaster(config, models.Sensor(0.01, 20.0, 3.0))
+    model = transformer.Forecaster(config, Sensor(0.01, 20.0, 3.0))
     twin = ptq.quantise(model, QuantConfig(4, 3, 8, 8, scheme=scheme, granularity=granularity), inputs)
     library = Recorded(fused._library())
     with mock.patch.object(fused, "_library", lambda: library):
@@ -252,7 +279,7 @@ def trained(compiler, family, scheme, granularity):
 
 def engine(compiler, by):
     """It loads as this compiler links it, and forecasts."""
-    model = zoo.load("jfk-weather", "patch-c336-d16-w4a4")
+    model = shipped.load("jfk-weather", "patch-c336-d16-w4a4")
     counts = extreme_windows(model, SEED, 6)
 
     def check():

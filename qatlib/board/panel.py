@@ -1,0 +1,187 @@
+"""Figures of the running overlay, still and live: truth and forecasts as they come, and where the time goes.
+
+Needs numpy and matplotlib; the live panel has buttons where ipywidgets is there. `save` and `table` do what `plots`
+does, without pandas.
+"""
+
+import asyncio
+import csv
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from qatlib.system import paths
+
+try:
+    import ipywidgets
+except ImportError:  # not on every board
+    ipywidgets = None
+
+
+plt.style.use(paths.STYLE)
+
+
+PAST = 72  # samples shown before the forecast
+REPEATS = 3  # of which the fastest counts: Python pauses now and then
+PARTS = {"python": "Python", "bus": "bus", "engine": "engine"}
+COLOURS = {"python": "0.6", "bus": "C1", "engine": "C0"}
+
+
+def play(engine, replay):
+    """Every window through every model. -> {label: int16 (n, horizon)}, {label: overlay.Times, of the fastest of
+    REPEATS runs}."""
+    forecasts, times = {}, {}
+    for label, model in replay.models.items():
+        engine.load(model)
+        runs = [(engine.run(replay.windows), engine.last_run) for _ in range(REPEATS)]
+        forecasts[label], times[label] = min(runs, key=lambda run: run[1].python)
+    return forecasts, times
+
+
+def mean_error(forecast, replay):
+    """Mean absolute error in sensor units of int16 (n, horizon) against the truth of the first n windows."""
+    return np.abs(forecast.astype(np.int64) - replay.truth[: len(forecast)]).mean() * replay.resolution
+
+
+def typical(forecast, replay):
+    """Number of the window with the median error of int16 (n, horizon)."""
+    errors = np.abs(forecast.astype(np.int64) - replay.truth[: len(forecast)]).mean(axis=1)
+    return int(np.argsort(errors, kind="stable")[len(errors) // 2])
+
+
+def plot_forecast(replay, at, forecasts, ax=None):
+    """Truth around window number `at`, and its forecasts {label: int16 counts (horizon,)}, in sensor units. -> Axes."""
+    ax = ax or plt.subplots(figsize=(7.5, 4))[1]
+    past = replay.windows[at, -PAST:] * replay.resolution
+    ahead, colours = np.arange(replay.truth.shape[1]) + 1, list(replay.models)
+    ax.plot(np.arange(len(past)) - len(past) + 1, past, color="black", label="truth so far")
+    ax.plot(ahead, replay.truth[at] * replay.resolution, ":", color="black", label="what followed")
+    for label, forecast in forecasts.items():
+        ax.plot(ahead, forecast * replay.resolution, color=f"C{colours.index(label)}", label=f"forecast {label}")
+    ax.axvline(0, color="0.7", lw=1)
+    ax.set(xlabel="samples after the last input", ylabel="value (sensor units)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=5, fontsize=8)
+    return ax
+
+
+def plot_times(times, ax=None):
+    """Microseconds a window in Python, on the bus and in the engine. times: {label: overlay.Times}. -> Axes."""
+    ax = ax or plt.subplots(figsize=(7.5, 0.6 * len(times) + 1.6))[1]
+    left = np.zeros(len(times))
+    for part, name in PARTS.items():
+        width = np.array([t.per_window()[part] for t in times.values()])
+        ax.barh(list(times), width, left=left, color=COLOURS[part], label=name)
+        left += width
+    run = next(iter(times.values()))
+    what = "simulated; Python: this computer" if run.simulated else "on the board"
+    ax.set_xlabel(f"microseconds a window (at {run.clock_mhz:g} MHz, {what})")
+    ax.invert_yaxis()
+    ax.legend(ncol=3, loc="lower right", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def save(ax, name, columns, replay, engine):
+    """Write FIGURES/name.svg, .png and .csv ({column: values}); the data and what ran stand on the figure. -> the
+    figure."""
+    figure = ax.figure
+    _entitle(figure, replay, engine)
+    paths.FIGURES.mkdir(parents=True, exist_ok=True)
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
+        figure.savefig(paths.FIGURES / (name + suffix), metadata=metadata)
+    _write(paths.FIGURES / f"{name}.csv", columns)
+    return figure
+
+
+def _entitle(figure, replay, engine):
+    """The data and what ran, verbatim: a $ in a column's name begins no mathematics."""
+    title = f"{replay.title}; {engine.note}"
+    figure.suptitle(title, x=0.99, ha="right", fontsize=9, color="0.35", parse_math=False)
+
+
+def table(name, columns):
+    """Write TABLES/name.csv from {column: values}. -> its text in columns, to be printed."""
+    paths.TABLES.mkdir(parents=True, exist_ok=True)
+    _write(paths.TABLES / f"{name}.csv", columns)
+    rows = [list(columns), *([str(v) for v in row] for row in zip(*columns.values()))]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in rows)
+
+
+def _write(path, columns):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values()))
+
+
+class Live:
+    """Plays the test windows through the overlay, a window a step; the reader starts and stops it, and picks the bits
+    while it runs."""
+
+    def __init__(self, engine, replay, pause=0.05):
+        """pause: seconds between two steps."""
+        self.engine, self.replay, self.pause = engine, replay, pause
+        self.at, self.errors, self.task = -1, {label: [] for label in replay.models}, None
+        self.figure, self.axes = plt.subplots(figsize=(7.5, 4))
+        plt.close(self.figure)  # drawn by `picture`, not once more by the notebook
+        self.label = next(iter(replay.models))
+        self.step()
+
+    def show(self):
+        """The panel; a still figure where there is no ipywidgets."""
+        if ipywidgets is None:
+            return self.figure
+        self.image = ipywidgets.Image(value=self.picture(), format="png")
+        self.button = ipywidgets.ToggleButton(description="play", icon="play")
+        self.widths = ipywidgets.ToggleButtons(options=list(self.replay.models))
+        self.button.observe(self._pressed, "value")
+        self.widths.observe(lambda change: self.choose(change["new"]), "value")
+        self.message = ipywidgets.Label()
+        return ipywidgets.VBox([ipywidgets.HBox([self.button, self.widths]), self.image, self.message])
+
+    def choose(self, label):
+        """Go on with the model of this width: it is loaded before the next window."""
+        self.label = label
+
+    def step(self):
+        """The next window through the overlay, and the new picture's curves. -> its forecast, int16 (horizon,)."""
+        self.at = (self.at + 1) % len(self.replay.windows)
+        model = self.replay.models[self.label]
+        if self.engine.model is not model:
+            self.engine.load(model)
+        forecast = self.engine.run(self.replay.windows[self.at : self.at + 1])[0]
+        self.errors[self.label].append(
+            np.abs(forecast.astype(int) - self.replay.truth[self.at]).mean() * self.replay.resolution
+        )
+        self._draw(forecast)
+        return forecast
+
+    def _draw(self, forecast):
+        self.axes.clear()
+        plot_forecast(self.replay, self.at, {self.label: forecast}, self.axes)
+        seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in self.errors.items() if e)
+        self.axes.set_xlabel(f"samples after the last input\nmean error so far (windows): {seen}")
+        _entitle(self.figure, self.replay, self.engine)
+
+    def picture(self):
+        """The figure as PNG."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=80)
+        return buffer.getvalue()
+
+    def _pressed(self, change):
+        if change["new"]:
+            self.task = asyncio.get_running_loop().create_task(self._play())
+
+    async def _play(self):
+        """Until the button is released; between two steps the notebook handles what the reader does."""
+        try:
+            while self.button.value:
+                self.step()
+                self.image.value = self.picture()
+                await asyncio.sleep(self.pause)
+        except Exception as error:  # nobody awaits this task: what went wrong has to stand in the panel
+            self.message.value = f"{type(error).__name__}: {error}"
+        finally:
+            self.button.value = False

@@ -1,0 +1,133 @@
+"""The float Transformers, written once: the quantised model has the same layers with its primitives swapped (see
+`qat`).
+
+Three families. `patch` (the default): encoder over patch tokens, all tokens flattened into one output layer. `point`:
+the published shape (Ling & Schiele, arXiv 2408.16495), one token per sample, batch norm, mean pooling. `decoder`: the
+patch encoder with a generative decoder after Informer (Zhou et al., arXiv 2012.07436), all steps in one pass. Every
+model maps (batch, context) counts minus their anchor to (batch, horizon) standardised change from the anchor.
+"""
+
+from torch import nn
+
+from qatlib.float_model.layers import (
+    AddNorm,
+    AddPosition,
+    Context,
+    Dropout,
+    LastTokens,
+    Linear,
+    Operand,
+    Output,
+    Placeholders,
+    Pool,
+    Reshape,
+    Scores,
+    Softmax,
+    Source,
+)
+
+
+class Attention(nn.Module):
+    """Multi-head attention without mask, of x to itself or to a memory."""
+
+    def __init__(self, config, *, cross=False):
+        super().__init__()
+        d = config.d_model
+        self.operand = Operand()
+        self.memory_operand = Operand() if cross else None
+        self.query, self.key, self.value = (Linear(d, d, "product") for _ in range(3))
+        self.scores, self.softmax, self.context = Scores(config.heads), Softmax(), Context(config.heads)
+        self.dropout = Dropout(config.dropout)
+        self.out = Linear(d, d, "residual")
+
+    def forward(self, x, memory=None):
+        x = self.operand(x)
+        memory = x if memory is None else self.memory_operand(memory)
+        probabilities = self.softmax(self.scores(self.query(x), self.key(memory)))
+        return self.out(self.context(self.dropout(probabilities), self.value(memory)))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers, four times as wide between them."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.operand = Operand()
+        self.widen = Linear(config.d_model, 4 * config.d_model, "unsigned")
+        self.dropout = Dropout(config.dropout)
+        self.narrow = Linear(4 * config.d_model, config.d_model, "residual")
+
+    def forward(self, x):
+        return self.narrow(self.dropout(self.widen(self.operand(x))))
+
+
+class Layer(nn.Module):
+    """Self-attention, cross-attention where there is a memory, feed-forward; each with residual add and batch norm."""
+
+    def __init__(self, config, *, cross=False):
+        super().__init__()
+        self.attention, self.norm_attention = Attention(config), AddNorm(config.d_model)
+        self.cross = Attention(config, cross=True) if cross else None
+        self.norm_cross = AddNorm(config.d_model) if cross else None
+        self.feed_forward, self.norm_feed_forward = FeedForward(config), AddNorm(config.d_model)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x, memory=None):
+        x = self.norm_attention(x, self.dropout(self.attention(x)))
+        if self.cross is not None:
+            x = self.norm_cross(x, self.dropout(self.cross(x, memory)))
+        return self.norm_feed_forward(x, self.dropout(self.feed_forward(x)))
+
+
+class Tokens(nn.Module):
+    """Samples -> tokens of d_model with positions: (batch, sample, 1) -> (batch, token, d_model)."""
+
+    def __init__(self, tokens, patch, config):
+        super().__init__()
+        self.patches = Reshape(tokens, patch)
+        self.embed = Linear(patch, config.d_model, "residual")
+        self.position = AddPosition(tokens, config.d_model)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, samples):
+        return self.dropout(self.position(self.embed(self.patches(samples))))
+
+
+class Forecaster(nn.Module):
+    """The whole network. forward: (batch, context) counts minus anchor -> (batch, horizon) standardised change from the
+    anchor."""
+
+    def __init__(self, config, sensor):
+        super().__init__()
+        self.config, self.sensor = config, sensor
+        d, horizon = config.d_model, config.horizon
+        self.source = Source(sensor.unit)
+        self.tokens = Tokens(config.tokens, config.patch, config)
+        self.encoder = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        if config.family == "decoder":
+            length = config.label + horizon
+            self.placeholders = Placeholders(config.label, horizon)
+            self.decoder_tokens = Tokens(length, 1, config)
+            self.decoder = nn.ModuleList(Layer(config, cross=True) for _ in range(config.layers))
+            self.gather, width, out = LastTokens(horizon), d, 1
+        elif config.family == "point":
+            self.gather, width, out = Pool(), d, horizon
+        else:
+            self.gather, width, out = Reshape(1, config.tokens * d), config.tokens * d, horizon
+        self.operand = Operand()
+        self.dropout = Dropout(config.dropout)
+        self.head = Linear(width, out, "edge")
+        self.output = Output()
+
+    def forward(self, difference):
+        samples = self.source(difference)  # (batch, sample, 1)
+        x = self.tokens(samples)  # (batch, token, d_model)
+        for layer in self.encoder:
+            x = layer(x)
+        if self.config.family == "decoder":
+            memory, x = x, self.decoder_tokens(self.placeholders(samples))
+            for layer in self.decoder:
+                x = layer(x, memory)
+        if self.config.family != "point":
+            x = self.operand(x)
+        return self.output(self.head(self.dropout(self.gather(x))))

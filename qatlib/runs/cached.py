@@ -1,0 +1,333 @@
+"""Cached, resumable runs: each is trained or calibrated once for its configuration, data and source code, on all cores
+or on a cluster.
+
+A finished run is a folder `build/runs/<key>` with its table row, its float weights or its integer model, and their
+checksums; it appears whole or not at all, so a killed grid, or a power cut, loses at most the runs in progress. One
+that is damaged later is removed, which is said, and made anew. A run is computed without a disk, from what is handed to
+it: see `scale_out`.
+"""
+
+import hashlib
+import inspect
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from qatlib.float_model import baselines, train, transformer
+from qatlib.float_model.config import ModelConfig, Sensor
+from qatlib.integer_model.model import IntegerModel
+from qatlib.quantised_model import fused, ptq, qat
+from qatlib.quantised_model.quantisers import QuantConfig
+from qatlib.system import disk, paths
+
+COLUMNS = (
+    "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, "
+    "n_params, size_bytes, "
+    "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
+).split(", ")
+FLOAT_SOURCES = (
+    "data",
+    "float_model",
+    "integer_model/kernels.py",
+    "runs/cached.py",
+)  # folders and files of this package
+QUANT_SOURCES = (*FLOAT_SOURCES, "integer_model", "quantised_model")
+CODE = {".py", ".c", ".cpp"}
+CALIBRATION_WINDOWS = 512
+ROW, SUMS = "row.json", "SHA256SUMS"  # the latter as sha256sum writes it, so that `sha256sum -c` reads it
+FILE_LIMIT = 1 << 26  # bytes; no run writes more than 64 MiB
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table. `recipe` trains the float model; `qat_recipe` goes on from it when the method is a `qat-`
+    one.
+
+    exceptions: (path of a primitive, its own QuantConfig) pairs, for mixed widths. teachers: seeds of the float models
+    whose mean forecast QAT learns (none: the run's own), of a `teacher_model` of the same context and horizon where it
+    is another one.
+    """
+
+    model: ModelConfig
+    method: str
+    seed: int = 0
+    recipe: train.TrainConfig | None = None
+    quantization: QuantConfig | None = None
+    qat_recipe: qat.QATConfig | None = None
+    exceptions: tuple[tuple[str, QuantConfig], ...] = ()
+    teachers: tuple[int, ...] = ()
+    teacher_model: ModelConfig | None = None
+
+    @property
+    def parents(self):
+        """The float run that a quantised one starts from, and those of its teachers."""
+        if not self.quantization:
+            return []
+        own = Run(self.model, "float", self.seed, self.recipe)
+        return [own, *(replace(own, model=self.teacher_model or self.model, seed=seed) for seed in self.teachers)]
+
+    @property
+    def label(self):
+        width = f" W{self.quantization.weight_bits}A{self.quantization.activation_bits}" if self.quantization else ""
+        return f"{self.model.name} {self.method}{width} seed {self.seed}"
+
+    def key(self, dataset):
+        """Of the configuration, the values in use (the same file may be read by another column, or repaired) and the
+        source code."""
+        sources = QUANT_SOURCES if self.quantization else FLOAT_SOURCES
+        techniques = self.qat_recipe.techniques if self.qat_recipe else ()
+        own = {inspect.getsource(inspect.getmodule(technique)) for technique in techniques}
+        identity = [repr(self), dataset.fingerprint, source_hash(*sources), sorted(own), torch.__version__]
+        identity = json.dumps(identity)
+        return hashlib.sha256(identity.encode()).hexdigest()[:20]
+
+
+@lru_cache
+def source_hash(*places):
+    """SHA-256 over files of this package, and over all that is code in its folders."""
+    found = [sorted(p.rglob("*")) if p.is_dir() else [p] for p in (paths.PACKAGE / place for place in places)]
+    files = [path for part in found for path in part if path.suffix in CODE]
+    named = [f"{path.relative_to(paths.PACKAGE)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def folder(run, dataset):
+    return paths.BUILD / "runs" / run.key(dataset)
+
+
+def names(run):
+    """The files that a run makes."""
+    weights = (
+        ["quantised.safetensors", "model.safetensors"]
+        if run.quantization
+        else ["float.safetensors"]
+        if run.recipe
+        else []
+    )
+    return {ROW, *weights}
+
+
+def row(run, dataset):
+    """The finished run's table row, or None."""
+    files = kept(run, dataset)
+    return files and json.loads(files[ROW])
+
+
+def cost(run):
+    """Relative time that a run takes: tokens squared times epochs."""
+    recipe = run.qat_recipe or run.recipe
+    length = run.model.label + run.model.horizon if run.model.family == "decoder" else 0
+    epochs = recipe.epochs if recipe and not run.method.startswith("ptq") else 0
+    return epochs * (run.model.tokens**2 + length**2)
+
+
+def kept(run, dataset):
+    """The files of a finished run: {name: bytes}; or None. A damaged one is removed."""
+    place = folder(run, dataset)
+    if (files := _sound(run, place)) is None and place.is_dir():
+        with disk.locked(place.parent):
+            if (files := _sound(run, place)) is None and place.is_dir():  # still, and no other process has made it anew
+                print(f"{run.label}: {place} is damaged, so the run is made anew", flush=True)
+                shutil.rmtree(place)
+    return files
+
+
+def _sound(run, place):
+    """The files of a run's folder if they are those that were written, else None."""
+    try:
+        files = {name: (place / name).read_bytes() for name in names(run)}
+        return files if (place / SUMS).read_bytes() == _sums(files) else None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _sums(files):
+    return "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())
+    ).encode()
+
+
+def keep(run, dataset, files):
+    """Put the files of a run into their folder, unless it is there already. -> the folder
+
+    ValueError where they are not what such a run makes: they may come from another machine."""
+    _check(run, files)
+    place = folder(run, dataset)
+    disk.make(place.parent)
+    if kept(run, dataset) is None:
+        with disk.locked(place.parent):
+            disk.clear(place.parent)
+            if not place.is_dir():  # else another process finished the same run meanwhile
+                disk.put(place, {**files, SUMS: _sums(files)})
+    return place
+
+
+def _check(run, files):
+    if not isinstance(files, dict) or files.keys() != names(run):
+        raise ValueError(f"{run.label}: its worker sent other files than {', '.join(sorted(names(run)))}")
+    for name in names(run):
+        if not isinstance(files[name], bytes) or len(files[name]) > FILE_LIMIT:
+            raise ValueError(
+                f"{run.label}: its worker sent a {name} that is not bytes, or more than {FILE_LIMIT} of them"
+            )
+    try:
+        found = json.loads(files[ROW])
+        own = {"model": run.model.name, "method": run.method, "seed": run.seed}
+        right = found.keys() <= set(COLUMNS) and found | own == found and type(found["mse"]) is float
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        right = False
+    if not right:
+        raise ValueError(f"{run.label}: its worker sent a {ROW} that is no row of this run")
+
+
+def execute(run, dataset):
+    """Carry out one run in this process, if need be, and keep its result. -> its folder"""
+    if row(run, dataset) is None:
+        for parent in run.parents:
+            execute(parent, dataset)
+        keep(run, dataset, compute(run, dataset, [kept(parent, dataset) for parent in run.parents]))
+    return folder(run, dataset)
+
+
+def compute(run, dataset, parents):
+    """Carry out one run, here and without a disk. parents: the files of its `Run.parents`. -> its files: {name:
+    bytes}"""
+    torch.set_num_threads(1)
+    if run.recipe is None:
+        result, files = _baseline(run, dataset), {}
+    elif run.quantization is None:
+        result, files = _float(run, dataset)
+    else:
+        result, files = _quantised(
+            run, dataset, [_loaded(p, dataset, files) for p, files in zip(run.parents, parents, strict=True)]
+        )
+    widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS} if run.quantization else {}
+    common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
+    return files | {ROW: json.dumps({**common, **widths, **result}).encode()}
+
+
+@lru_cache(maxsize=4)
+def splits(model, dataset):
+    """(train, validation, test) windows of a model's context and horizon."""
+    return tuple(dataset.windows(split, model.context, model.horizon) for split in ("train", "validation", "test"))
+
+
+@lru_cache(maxsize=4)
+def split_batches(model, dataset):
+    """The same as a network takes them."""
+    return tuple(
+        train.batches(w, sensor_of(dataset), subtract_last=model.subtract_last) for w in splits(model, dataset)
+    )
+
+
+def sensor_of(dataset):
+    return Sensor(dataset.resolution, dataset.mean, dataset.std)
+
+
+def errors(prediction, truth):
+    return {"mse": baselines.mse(prediction, truth), "mae": baselines.mae(prediction, truth)}
+
+
+def _baseline(run, dataset):
+    parts = [dataset.windows(s, run.model.context, run.model.horizon) for s in ("train", "validation", "test")]
+    if run.method == "ridge":
+        validation, test = (baselines.ridge(*parts[:2], part, dataset) for part in parts[1:])
+        size = (run.model.context + 1) * run.model.horizon
+    else:
+        forecast = {"persistence": baselines.persistence, "seasonal": baselines.seasonal}[run.method]
+        validation, test = (forecast(part, dataset) for part in parts[1:])
+        size = 0
+    return {
+        "mse_validation": baselines.mse(validation, parts[1].truth),
+        "n_params": size,
+        "size_bytes": 4 * size,
+        **errors(test, parts[2].truth),
+    }
+
+
+def _float(run, dataset):
+    training, validation, test = split_batches(run.model, dataset)
+    torch.manual_seed(run.seed)
+    model = transformer.Forecaster(run.model, sensor_of(dataset))
+    validation_errors, seconds = train.fit(model, training, validation, run.recipe, seed=run.seed)
+    n_params = sum(p.numel() for p in model.parameters())
+    return {
+        "n_params": n_params,
+        "size_bytes": 4 * n_params,
+        "mse_validation": min(validation_errors),
+        **errors(train.forecast(model, test.inputs).numpy().astype(np.float64), test.targets.numpy()),
+        "train_seconds": seconds,
+    }, {"float.safetensors": save(model.state_dict())}
+
+
+def _loaded(run, dataset, files):
+    model = transformer.Forecaster(run.model, sensor_of(dataset))
+    model.load_state_dict(load(files["float.safetensors"]))
+    return model.eval()
+
+
+def float_model(run, dataset):
+    """The trained float model behind a run, computed first if need be."""
+    run = run.parents[0] if run.parents else run
+    execute(run, dataset)
+    return _loaded(run, dataset, kept(run, dataset))
+
+
+def quantised_model(run, dataset):
+    """The calibrated or QAT-trained model of a quantised run, computed first if need be."""
+    execute(run, dataset)
+    model = qat.quantize_model(float_model(run, dataset), run.quantization, exceptions=dict(run.exceptions))
+    model.load_state_dict(load(kept(run, dataset)["quantised.safetensors"]))
+    return model.eval()
+
+
+def integer_model(run, dataset):
+    """The exported model of a quantised run, computed first if need be."""
+    return IntegerModel.load(execute(run, dataset) / "model.safetensors")
+
+
+def _train_quantised(run, dataset, parents):
+    """-> calibrated or QAT-trained model, seconds."""
+    training, validation, _ = split_batches(run.model, dataset)
+    own, *teachers = parents
+    method = run.method.removeprefix("ptq-") if run.qat_recipe is None else "mse"
+    calibration = training.inputs[:: max(1, len(training) // CALIBRATION_WINDOWS)]
+    began = time.perf_counter()
+    quantised = ptq.quantise(own, run.quantization, calibration, method, exceptions=dict(run.exceptions))
+    if run.qat_recipe is None:
+        return quantised, time.perf_counter() - began
+    teacher = torch.stack([train.forecast(model, training.inputs) for model in teachers or [own]]).mean(0)
+    _, seconds = fused.fit(quantised, own, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
+    return quantised, seconds
+
+
+def _quantised(run, dataset, parents):
+    _, validation, test = split_batches(run.model, dataset)
+    windows = splits(run.model, dataset)[2]
+    quantised, seconds = _train_quantised(run, dataset, parents)
+    integers = qat.export(quantised)
+    codes = qat.output_codes(quantised, test.inputs)
+    step = float(quantised.head.quantizer.step().detach().double())
+    zero_point = integers.tensors["head"].zero_point
+    difference = np.abs(integers.output_codes(windows.counts) - zero_point - codes)
+    forecast = dataset.standardise(integers.forward(windows.counts) * dataset.resolution)
+    integer_errors = errors(forecast, windows.truth)
+    return {
+        "n_params": sum(p.numel() for p in transformer.Forecaster(run.model, quantised.sensor).parameters()),
+        "size_bytes": integers.size_bytes,
+        "mse_validation": baselines.mse(
+            qat.output_codes(quantised, validation.inputs) * step, validation.targets.numpy()
+        ),
+        **errors(codes * step, test.targets.numpy()),
+        "mse_integer": integer_errors["mse"],
+        "mae_integer": integer_errors["mae"],
+        "equal_outputs": float(np.mean(difference == 0)),
+        "max_step_difference": int(difference.max()),
+        "train_seconds": seconds,
+    }, {"quantised.safetensors": save(quantised.state_dict()), "model.safetensors": integers.to_bytes()}

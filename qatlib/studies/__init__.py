@@ -1,0 +1,1 @@
+"""What each notebook computes and draws: its tables and its figures, neighbours in one module."""

@@ -1,0 +1,195 @@
+"""What a forecast costs in time and energy on each kind of device, and what devices cost: estimates, each with its
+range and its source.
+
+Instructions and cycles are counted elsewhere (`mcu.emulate`, `engine`); here they meet clocks and powers. Nothing here
+was measured. Money is in any one currency; what anything costs is the reader's to say.
+"""
+
+import math
+from dataclasses import dataclass
+
+ESPRESSIF = (
+    "ESP32-C3 Series Datasheet v2.4, tables 5-8 and 5-9, at 3.3 V, light sleep (R. Dobson, robdobson.com "
+    "2023, measured up to 0.35 mA)"
+)
+ST = "ST, feature lists of the STM32L4: 37 (SMPS), 91 and 100 uA/MHz, Stop 2 at 2.57 uA, with RTC 2.86 uA; at 3.3 V"
+IDLE = (
+    "Qian et al., arXiv 2407.12027: 11.85 mJ to configure, in less than the 40 ms at which it keeps up; waiting "
+    "wins below 499 ms and "
+    "12.39-fold at 40 ms, so it takes 23.7 to 23.9 mW"
+)
+LING = "Ling, Qian & Schiele, arXiv 2407.11041: 63 to 79 mW"
+NB_IOT = (
+    "boaks/zephyr-coaps-client 0691af5, POWERCONSUMPTION.md: nRF9160 at 5 V, 200 bytes each way, NB-IoT "
+    "0.076 mWh, LTE-M 0.152 mWh"
+)
+WIFI = (
+    "glenn20/upy-esp32-experiments, ESPNowvsWifiEnergyUsage: ESP32 at 5 V, boot, connect and send, 109 mC "
+    "(MQTT) to 341 mC (HTTP)"
+)
+PYNQ = (
+    "MLPerf Tiny v0.7 (mlcommons/tiny_results_v0.7 8813ede, hls4ml-finn): 1.58 to 1.77 W, the whole board, "
+    "without an operating system"
+)
+ESP32_POWER = "ESP32 Series Datasheet, CPU at 240 MHz, radio off: 30 to 68 mA; light sleep 0.8 mA; at 3.3 V"
+LAPTOP_POWER = "assumed: a laptop processor draws its thermal design power, 15 W (5 to 28 W), while one thread computes"
+CPI = (
+    "assumed: in-order cores that issue one instruction a cycle at best; flash waits, taken branches and loads "
+    "cost more"
+)
+MESSAGE_BYTES = 400  # what the NB-IoT figure carries, both ways, protocol included
+DAY = 86_400  # seconds
+
+
+@dataclass(frozen=True)
+class Range:
+    """Low, typical and high."""
+
+    low: float
+    typical: float
+    high: float
+
+    def __iter__(self):
+        return iter((self.low, self.typical, self.high))
+
+    def __mul__(self, other):
+        others = other if isinstance(other, Range) else [other] * 3
+        return Range(*(a * b for a, b in zip(self, others, strict=True)))
+
+    def __add__(self, other):
+        return Range(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True)
+class Device:
+    """active and idle in mW; start, start_seconds: mJ and s for each time that it is switched on; clock in MHz."""
+
+    name: str
+    clock: float
+    cycles_per_instruction: Range | None
+    active: Range
+    idle: Range
+    source: str
+    start: Range = Range(0, 0, 0)
+    start_seconds: Range = Range(0, 0, 0)
+
+    def seconds(self, count):
+        """Of so many instructions, or of so many cycles where the device counts those."""
+        return (self.cycles_per_instruction or Range(1, 1, 1)) * (count / self.clock / 1e6)
+
+    def millijoules(self, count):
+        """Of one forecast, without waiting and switching on."""
+        return self.active * self.seconds(count)
+
+
+RV32 = Device("ESP32-C3 (RV32IMC)", 160, Range(1.0, 1.4, 2.0), Range(76, 84, 92), Range(0.43, 0.43, 1.2), ESPRESSIF)
+M4 = Device("STM32L4 (Cortex-M4)", 80, Range(1.0, 1.4, 2.0), Range(9.8, 24, 26.4), Range(0.0085, 0.0094, 0.0094), ST)
+FPGA = Device(
+    "XC7S15",
+    100,
+    None,
+    Range(63, 71, 79),
+    Range(23.7, 23.8, 23.9),
+    f"{LING}; {IDLE}",
+    start=Range(11.85, 11.85, 11.85),
+    start_seconds=Range(0.04, 0.04, 0.04),
+)
+BOARD = Device("PYNQ-Z2", 100, None, Range(1580, 1675, 1770), Range(1580, 1675, 1770), PYNQ)
+ESP32 = Device("ESP32", 240, None, Range(99, 162, 224), Range(2.6, 2.6, 2.6), ESP32_POWER)
+LAPTOP = Device(
+    "laptop", 1, None, Range(5_000, 15_000, 28_000), Range(0, 0, 0), LAPTOP_POWER
+)  # its clock counts microseconds
+DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA, "pynq-z2": BOARD}
+
+
+@dataclass(frozen=True)
+class Radio:
+    """A message there and its answer: mJ, and seconds from waking up."""
+
+    name: str
+    message: Range
+    seconds: Range
+    source: str
+
+
+RADIOS = (
+    Radio("NB-IoT or LTE-M", Range(274, 274, 547), Range(11, 11, 22), NB_IOT),
+    Radio("Wi-Fi", Range(543, 543, 1710), Range(0.77, 0.77, 2.9), WIFI),
+)
+
+
+def per_request(counts, period):
+    """Energy of one request in mJ, everything until the next one included: {option: Range}.
+
+    counts: {"rv32imc" and "cortex-m4": instructions, "xc7s15": cycles} of a forecast; period: seconds between requests.
+    Beside an FPGA or a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count, or that takes
+    longer than the period, is left out.
+    """
+    asleep, cores = (
+        M4.idle * period,
+        {key: device for key, device in DEVICES.items() if device.cycles_per_instruction and key in counts},
+    )
+    found = [
+        (core.name, core.seconds(counts[key]), core.millijoules(counts[key]) + core.idle * period)
+        for key, core in cores.items()
+    ]
+    if "xc7s15" in counts:
+        seconds, compute = FPGA.seconds(counts["xc7s15"]), FPGA.millijoules(counts["xc7s15"])
+        found.append((f"{FPGA.name}, waits idle", seconds, compute + FPGA.idle * period + asleep))
+        found.append(
+            (f"{FPGA.name}, switched off between", FPGA.start_seconds + seconds, compute + FPGA.start + asleep)
+        )
+    found += [(f"cloud over {radio.name}", radio.seconds, radio.message + asleep) for radio in RADIOS]
+    return {name: energy for name, seconds, energy in found if seconds.typical <= period}
+
+
+def bytes_a_day(period):
+    """What the cloud option sends and receives."""
+    return MESSAGE_BYTES * DAY / period
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to get forecasts. unit: money a device; engineering: once; upkeep: a device and year, without data and
+    batteries; bytes_a_day, joules_a_day: of a device."""
+
+    name: str
+    unit: float
+    engineering: float
+    upkeep: float
+    bytes_a_day: float
+    joules_a_day: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all options share. years: of service; megabyte, visit: money for one sent, for one to change a battery;
+    battery: joules of one. The first battery comes with the device."""
+
+    years: float
+    megabyte: float
+    battery: float
+    visit: float
+
+    def a_device(self, option):
+        """Money that one device takes over the years, {unit, upkeep, data, batteries}."""
+        days = 365 * self.years
+        return {
+            "unit": option.unit,
+            "upkeep": self.years * option.upkeep,
+            "data": days * option.bytes_a_day / 1e6 * self.megabyte,
+            "batteries": max(0.0, days * option.joules_a_day / self.battery - 1) * self.visit,
+        }
+
+    def total(self, option, devices):
+        """Money for so many devices."""
+        return option.engineering + devices * sum(self.a_device(option).values())
+
+    def break_even(self, option, other):
+        """From how many devices on, and for all larger numbers, `option` takes no more money than `other`: infinite if
+        for none."""
+        saved = sum(self.a_device(other).values()) - sum(self.a_device(option).values())
+        invested = option.engineering - other.engineering
+        if saved > 0:
+            return max(0.0, invested / saved)
+        return 0.0 if saved == 0 and invested <= 0 else math.inf

@@ -1,0 +1,59 @@
+"""Notebook 04: QAT against PTQ against float."""
+
+import numpy as np
+import pandas as pd
+
+from qatlib.runs import comparison
+from qatlib.studies.style import BASELINE_NAMES, COLOURS, DASHES, _axes, _colour
+
+
+def baseline_changes(table, model, float_table):
+    """Baselines of a model's context against the mean float error of that model: method, mse, size_bytes, change
+    (%)."""
+    rows = table[table["method"].isin(("persistence", "seasonal", "ridge")) & (table["model"] == model)]
+    reference = float_table.loc[float_table["model"] == model, "mse"].mean()
+    return rows.assign(change=100 * (rows["mse"] / reference - 1))[["method", "mse", "size_bytes", "change"]]
+
+
+def ptq_against_qat(ptq_table, qat_table, float_table):
+    """Paired change against float by width, for the PTQ method and granularity that validation chose, and every QAT
+    scheme."""
+    best = comparison.chosen(ptq_table, comparison.WIDTHS, ["method", "granularity"]).assign(
+        method="ptq, best by validation"
+    )
+    both = comparison.with_labels(pd.concat([best, qat_table]))
+    frame = comparison.paired_change(both, float_table, ["method", "width", *comparison.WIDTHS]).rename(
+        columns={"method": "series"}
+    )
+    return frame.sort_values(comparison.WIDTHS, ascending=False, kind="stable")
+
+
+def plot_change(frame, baselines, ax=None):
+    """Paired change against float by width. frame: width, series, change, low, high (%); baselines: method, mse, change
+    (%)."""
+    ax = _axes(ax, figsize=(7.5, 4.6))
+    widths, series = list(dict.fromkeys(frame["width"])), list(dict.fromkeys(frame["series"]))
+    for i, name in enumerate(series):
+        part = frame[frame["series"] == name].set_index("width").reindex(widths)
+        x = np.arange(len(widths)) + 0.16 * (i - (len(series) - 1) / 2)
+        error = np.nan_to_num([part["change"] - part["low"], part["high"] - part["change"]])
+        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], ms=6, capsize=3, color=_colour(name), label=name)
+    ax.axhline(0, color=COLOURS["float"], lw=2, label="float")
+    top = max(frame["high"].fillna(frame["change"]).max(), 1) * 1.08
+    for row in baselines.itertuples():
+        inside = row.change <= top
+        x, y = ([0, 1], [row.change] * 2) if inside else ([], [])
+        label = f"{BASELINE_NAMES[row.method]} {row.change:+.1f} %" + ("" if inside else " (above)")
+        ax.plot(
+            x,
+            y,
+            color=COLOURS["baseline"],
+            dashes=DASHES[row.method],
+            lw=1.2,
+            label=label,
+            transform=ax.get_yaxis_transform(),
+        )
+    ax.set_xticks(range(len(widths)), widths)
+    ax.set(xlabel="bits of weights (W) and activations (A)", ylabel="test MSE against float (%)", ylim=(None, top))
+    ax.legend(ncols=2, fontsize=9)
+    return ax

@@ -1,0 +1,271 @@
+"""The decision maker's page, `paper_figures/report.html`: English and Japanese, one sheet of paper each, every number
+from the tables.
+
+It needs no network and no script: the language is the page's fragment, `report.html` or `report.html#ja`.
+"""
+
+import base64
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tomllib
+
+from qatlib.studies import assessment, cost
+from qatlib.system import paths
+
+WORDS = Path(__file__).with_name("report.toml")
+FILE, FPGA = "report.html", assessment.TARGETS["xc7s15"]
+STYLE = """
+@page { size: A4; margin: 10mm 11mm }
+* { box-sizing: border-box }
+body { font: 12.5px/1.42 system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif;
+  color: #1a1a1a; max-width: 190mm; margin: 6mm auto; padding: 0 3mm }
+h1 { font-size: 20px; margin: 0 0 1mm }
+h2 { font-size: 14px; margin: 3.2mm 0 1mm; color: #0173b2 }
+h3 { font-size: 12px; margin: 0 0 .5mm }
+p { margin: 0 0 1.6mm }
+nav { float: right }
+.lead { font-size: 14px }
+.note { color: #555; font-size: 11px }
+table { border-collapse: collapse; width: 100%; font-size: 11.5px }
+th { border-bottom: 1px solid #888; font-weight: 600 }
+td { border-bottom: 1px solid #ddd; white-space: nowrap }
+td, th { padding: .45mm 1.5mm; text-align: right }
+td:first-child, th:first-child { text-align: left }
+img { display: block; width: 100%; margin: 2mm 0 }
+.stages { display: grid; grid-template-columns: repeat(3, 1fr); gap: 4mm }
+ul { list-style: none; margin: 0; padding: 0; font-size: 11px; line-height: 1.3 }
+li { margin-bottom: .8mm; padding-left: 4.5mm; text-indent: -4.5mm }
+[lang=ja], #ja:target ~ * [lang=en] { display: none }
+#ja:target ~ * [lang=ja] { display: inline }
+@media print {
+  nav { display: none }
+  body { margin: 0; padding: 0; font-size: 11px; line-height: 1.35 }
+  .lead { font-size: 12.5px }
+  table { font-size: 10.5px }
+  ul, .note { font-size: 10px }
+  img { width: 78%; margin: 0 auto }
+  h2 { margin-top: 1.8mm }
+}
+"""
+EVIDENCE = {"measured": "実測", "simulated": "シミュレーション", "estimated": "推定", "published": "公表値"}
+STATES = {"passed": "✓", "failed": "✗", "open": "○"}
+STAGES = {"proof of concept": "概念実証", "pilot": "試験導入", "production": "量産"}
+UNITS = {"times": "倍", "devices": "台", "visits": "回"}
+GATES = {
+    "error_baseline": "4ビット整数モデルのテスト誤差(最良の基準手法比)",
+    "error_float": "同、浮動小数点モデル比",
+    "equal": "シミュレーションおよびエミュレーション上の出力のうちNumPyと一致する割合",
+    "flash": "Cortex-M4のフラッシュ(コードとパラメータ)",
+    "alarms": "正常な窓に対する監視機能の誤警報",
+    "detection": "異常な窓の検出率(最も難しい異常)",
+    "update": "現地訪問なしに更新および復元できた機器",
+    "latency": "遅延の実測値(推定値比)",
+    "energy": "1予測の消費エネルギーの実測値(推定値比)",
+    "field_error": "10台、8週間の誤差(最良の基準手法比)",
+    "break_even": "マイコンがクラウドより有利になる台数",
+    "delivered": "3か月間で予測が得られた時間の割合",
+    "visits": "1台あたり年間の現地訪問",
+}
+NAMES = {
+    assessment.LAPTOP: "ノートPC(サーバーのx86-64コア)",
+    "cloud over NB-IoT or LTE-M": "クラウド(NB-IoT/LTE-M経由)",
+    "cloud over Wi-Fi": "クラウド(Wi-Fi経由)",
+    FPGA: "XC7S15(待機を継続)",
+    assessment.SWITCHED: "XC7S15(都度電源を切る)",
+    "float, in the cloud": "浮動小数点(クラウド)",
+    "PTQ, as published": "PTQ(公表値)",
+}
+COLUMNS = (
+    ("target", "実行先"),
+    ("model", "モデル"),
+    ("MSE", "MSE"),
+    ("stored", "保存容量"),
+    ("latency", "遅延"),
+    ("energy of a forecast", "1予測のエネルギー"),
+    ("of a day", "1日のエネルギー"),
+)
+PRICE = (
+    "{option}: {unit:,g} a device, {engineering:,g} for engineering, {upkeep:,g} a year",
+    "{option}：1台{unit:,g}、開発費{engineering:,g}、年間{upkeep:,g}",
+)
+PAYS = ("{option} from {devices} devices on", "{option}は{devices}台から")
+TEXTS = {key: (text["en"], text["ja"]) for key, text in tomllib.loads(WORDS.read_text()).items()}
+
+
+def write(experiment):
+    """Write the page from the tables of notebook 11, under FIGURES. -> its path"""
+    tables = {
+        name: pd.read_csv(paths.TABLES / f"{name}.csv")
+        for name in ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
+    }
+    figure, path = (paths.FIGURES / "11_axes.svg").read_bytes(), paths.FIGURES / FILE
+    dataset, windows, seeds = experiment.dataset, len(experiment.windows("test").rows), len(experiment.seeds)
+    about = f"{dataset.name}, {dataset.target}" + (f" ({dataset.note})" if dataset.note else "")
+    english = f"{about}, {experiment.profile} profile: {windows:,} test windows, seeds: {seeds}"
+    japanese = f"{about}、{experiment.profile}プロファイル：テスト窓{windows:,}、シード数{seeds}"
+    path.write_text(page(tables, figure, (english, japanese)), encoding="utf-8")
+    return path
+
+
+def page(tables, figure, data):
+    """The page as HTML. tables: {name: frame} as notebook 11 writes them; figure: SVG; data: what they are about, in
+    English and Japanese.
+
+    What there is no number for, an FPGA without room for the model or a cloud without a price, is left out."""
+    facts = _facts(tables) | {"data": data}
+    text = {
+        key: _both(*(t.format(**{k: v[i] for k, v in facts.items()}) for i, t in enumerate(pair)))
+        for key, pair in TEXTS.items()
+    }
+    image = base64.b64encode(figure).decode()
+    stages = "".join(_stage(stage, part) for stage, part in tables["11_gates"].groupby("stage", sort=False))
+    gates = tables["11_gates"].set_index("key")
+    loses = f"<b>{text['loses']}</b> " if gates["state"]["error_baseline"] == "failed" else ""
+    fpga = f"<p>{text['fpga']}</p>" if (tables["11_verdict"]["target"] == FPGA).any() else ""
+    money = f"<h2>{text['money']}</h2>\n<p>{text['crossing']}</p>" if facts["pays"][0] else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(TEXTS["title"][0])}</title>
+<style>{STYLE}</style></head>
+<body><a id="ja"></a><main>
+<nav><a href="#">English</a> · <a href="#ja">日本語</a></nav>
+<h1>{text["title"]}</h1>
+<p class="lead">{loses}{text["lead"]}</p>
+<p>{text["error"]}</p>
+{fpga}
+<h2>{text["where"]}</h2>
+<table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
+<h2>{text["figure"]}</h2>
+<img alt="" src="data:image/svg+xml;base64,{image}">
+{money}
+<h2>{text["plan"]}</h2>
+<div class="stages">{stages}</div>
+<p class="note">{text["legend"]}</p>
+<p class="note">{text["note"]}</p>
+</main></body>
+</html>
+"""
+
+
+def _both(english, japanese):
+    return f'<span lang="en">{escape(english)}</span><span lang="ja">{escape(japanese)}</span>'
+
+
+def _facts(tables):
+    """{name: (English, Japanese)} of all that TEXTS leave open."""
+    verdict, targets, money = tables["verdict"], tables["11_verdict"].set_index("target"), tables["11_money"]
+    error = verdict.drop_duplicates("method").set_index("method")["mse"]
+    widths = ["method", "weight_bits", "activation_bits"]
+    width = verdict.drop_duplicates(widths).set_index(widths)["mse"]
+    four, floats, best = width["QAT", 4, 4], error["float, PyTorch"], targets["joules_a_day"].idxmin()
+    places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, assessment.SWITCHED)
+    m4, cloud, fpga, off = (
+        targets.reindex([name]).iloc[0] for name in places
+    )  # nothing but NaN where it is none of the targets
+    facts = {
+        "minutes": f"{m4['period'] / 60:g}",
+        "best_day": _joules(targets["joules_a_day"][best]),
+        "m4_latency": _time(m4["latency_us"]),
+        "m4_flash": _bytes(m4["size_bytes"]),
+        "cloud_day": _joules(cloud["joules_a_day"]),
+        "cloud_latency": _time(cloud["latency_us"]),
+        "four": f"{four:.4f}",
+        "two": f"{width['QAT', 2, 2]:.4f}",
+        "ptq_four": f"{width['PTQ', 4, 4]:.4f}",
+        "ptq_two": f"{width['PTQ', 2, 2]:.4f}",
+        "float": f"{floats:.4f}",
+        "change": f"{100 * (four / floats - 1):+.1f}",
+        "ridge": f"{error['ridge']:.4f}",
+        "ridge_size": _bytes(verdict.set_index("method")["size_bytes"]["ridge"]),
+        "persistence": f"{error['persistence']:.4f}",
+        "fpga_latency": _time(fpga["latency_us"]),
+        "fpga_times": f"{m4['latency_us'] / fpga['latency_us']:,.0f}",
+        "fpga_day": _joules(fpga["joules_a_day"]),
+        "off_day": _joules(off["joules_a_day"]),
+        "off_latency": _time(off["latency_us"]),
+        "years": f"{money['years'].iloc[0]:g}",
+        "megabyte": f"{money['megabyte'].iloc[0]:,g}",
+        "visit": f"{money['visit'].iloc[0]:,g}",
+        "battery": _joules(money["battery"].iloc[0]),
+    }
+    four_against_best = tables["11_gates"].set_index("key")["found"]["error_baseline"]
+    facts["behind"] = f"{100 - 100 / (1 + four_against_best / 100):.1f}"
+    both = {name: (value, value) for name, value in facts.items()}
+    prices = [{**row, "upkeep": row["upkeep"] / row["years"]} for row in money.to_dict("records")]
+    crossings = tables["11_break_even"]
+    pays = crossings[crossings["against"].str.startswith("cloud") & ~crossings["option"].str.startswith("cloud")]
+    pays = [{"option": row.option, "devices": _devices(row.devices)} for row in pays.itertuples()]
+    return both | {"best": (best, NAMES.get(best, best)), "prices": _each(PRICE, prices), "pays": _each(PAYS, pays)}
+
+
+def _each(pair, rows):
+    """One text a row and language, joined."""
+    translated = [row | {"option": NAMES.get(row["option"], row["option"])} for row in rows]
+    return "; ".join(pair[0].format(**row) for row in rows), "；".join(pair[1].format(**row) for row in translated)
+
+
+def _head():
+    return "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in COLUMNS) + "</tr>"
+
+
+def _row(row):
+    plain = np.isnan(row.weight_bits) or row.weight_bits == 32 or row.method in NAMES
+    method = row.method if plain else f"{row.method} W{row.weight_bits:.0f}A{row.activation_bits:.0f}"
+    cells = [
+        _both(row.target, NAMES.get(row.target, row.target)),
+        _both(method, NAMES.get(method, method)),
+        escape(f"{row.mse:.4f}" if np.isfinite(row.mse) else "–"),
+        escape(_bytes(row.size_bytes)),
+        _with_evidence(_time(row.latency_us), row.latency_evidence),
+        _with_evidence(_joules(row.energy_uj / 1e6), row.energy_evidence),
+        escape(_joules(row.joules_a_day)),
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _with_evidence(text, evidence):
+    return _both(f"{text}, {evidence}", f"{text}({EVIDENCE[evidence]})")
+
+
+def _stage(stage, part):
+    items = "".join(f"<li>{STATES[row.state]} {_both(*_gate(row))}</li>" for row in part.itertuples())
+    return f"<div><h3>{_both(stage, STAGES[stage])}</h3><ul>{items}</ul></div>"
+
+
+def _gate(row):
+    """-> English, Japanese"""
+    bar, found = row.bar.replace(">=", "≥"), _devices(row.found) if row.key == "break_even" else f"{row.found:.3g}"
+    for text, unit, after in (
+        (row.gate, row.unit, "; found {}"),
+        (GATES[row.key], UNITS.get(row.unit, row.unit), "、結果 {}"),
+    ):
+        yield f"{text}: {bar} {unit}" + (after.format(f"{found} {unit}") if np.isfinite(row.found) else "")
+
+
+def _scaled(value, units):
+    """With the largest unit that leaves a whole number, three digits and no exponent; – where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    factor, unit = next(((f, u) for f, u in units if abs(value) >= f), units[-1])
+    scaled = value / factor
+    return f"{scaled:,.0f} {unit}" if abs(scaled) >= 100 else f"{scaled:.3g} {unit}"
+
+
+def _time(microseconds):
+    return _scaled(microseconds, ((1e6, "s"), (1e3, "ms"), (1, "µs")))
+
+
+def _bytes(size):
+    return _scaled(size, ((1e3, "kB"), (1, "B")))
+
+
+def _joules(joules):
+    return _scaled(joules, ((1e3, "kJ"), (1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
+
+
+def _devices(number):
+    return f"{np.ceil(number):,.0f}" if np.isfinite(number) else "∞"

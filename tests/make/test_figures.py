@@ -1,0 +1,304 @@
+"""`python -m qatlib.make.figures` on small notebooks: what runs, what is left alone, how it fails."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from qatlib.data.sources import SOURCES
+from qatlib.make import figures
+from qatlib.system import disk, paths
+from qatlib.system.console import plain
+
+PARAMETERS = 'profile = "quick"\ndata = "auto"\ntarget = ""\nclean = False\ncontext = 336\nhorizon = 24'
+RECORD = {"key": "0", "outputs": {}, "seconds": 1.0, "about": {"data": "made-up", "profile": "quick"}}
+FIGURE = (
+    "from qatlib.system import paths\npaths.FIGURES.mkdir(exist_ok=True)\n(paths.FIGURES / "
+    '"figure.csv").write_text(f"{profile},{context}")'
+)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Folder with build, figures and notebooks of its own, and a function that runs one of the notebooks."""
+    for name in (*figures.READERS, "qatlib_data_dir"):
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("QATLIB_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("QATLIB_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("DATA", "jfk-weather")
+    return tmp_path
+
+
+def write(folder, *sources, parameters=PARAMETERS, name="01_trial"):
+    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def carry_out(*notebooks, **variables):
+    command = [sys.executable, "-m", "qatlib.make.figures", *notebooks]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+
+
+def executed(project, name="01_trial"):
+    return project / "build" / "notebooks" / f"{name}.ipynb"
+
+
+def test_an_unchanged_notebook_is_left_alone(project):
+    notebook = write(project, FIGURE)
+    figure = project / "figures" / "figure.csv"
+    assert carry_out(notebook, CONTEXT="48").returncode == 0
+    assert figure.read_text() == "quick,48"
+    os.utime(notebook)
+    assert "[1/1 01_trial] unchanged (jfk-weather" in carry_out(notebook, CONTEXT="48").stdout
+
+    figure.unlink()
+    assert "done" in carry_out(notebook, CONTEXT="48").stdout
+    assert figure.read_text() == "quick,48"
+    figure.write_text("altered")
+    assert "done" in carry_out(notebook, CONTEXT="48").stdout
+    assert "done" in carry_out(notebook, CONTEXT="49").stdout
+    assert figure.read_text() == "quick,49"
+
+
+def test_the_manifest_tells_what_was_run(project):
+    assert carry_out(write(project), PROFILE="full", CLEAN="1").returncode == 0
+    manifest = json.loads((project / "figures" / "manifest.json").read_text())
+    expected = {
+        "data": "jfk-weather",
+        "sha256": SOURCES["jfk-weather"].sha256,
+        "seeds": [0, 1, 2, 3, 4],
+        "profile": "full",
+    }
+    expected["parameters"] = {"profile": "full", "data": "jfk-weather", "clean": True}
+    assert manifest | expected == manifest
+    assert set(manifest) >= {"commit", "dirty", "versions", "threads"}
+    assert set(manifest["versions"]) == {"python", *figures.VERSIONS}
+    assert set(manifest["seconds"]) == {"01_trial"}
+
+
+def test_a_failure_names_notebook_cell_and_traceback_and_is_not_finished(project):
+    notebook = write(project, "print('so far')", "def broken():\n    raise KeyError('lost')\n\nbroken()")
+    done = carry_out(notebook, CONTEXT="48")  # so that papermill puts a cell in
+    assert done.returncode == 1
+    assert "[1/1 01_trial] so far" in done.stdout
+    last_lines = done.stderr.splitlines()[-45:]
+    assert "FAILED in code cell 3: KeyError: 'lost'" in last_lines
+    assert any("raise KeyError('lost')" in line for line in last_lines)
+    assert last_lines[-1] == "[1/1 01_trial] not finished"
+    assert not executed(project).exists()
+    assert executed(project, "01_trial.failed").exists()
+
+    write(project)
+    assert carry_out(notebook, CONTEXT="48").returncode == 0
+    assert executed(project).exists()
+    assert not executed(project, "01_trial.failed").exists()
+
+
+def test_a_failure_undoes_an_earlier_success(project):
+    notebook = write(project, "import pathlib\nassert not pathlib.Path('broken').exists()")
+    assert carry_out(notebook).returncode == 0
+    (project / "broken").touch()
+    assert carry_out(notebook, CONTEXT="48").returncode == 1
+    assert carry_out(notebook).returncode == 1
+
+
+def test_a_cell_that_takes_too_long_is_stopped(project):
+    done = carry_out(write(project, "import time\ntime.sleep(60)"), QATLIB_CELL_TIMEOUT="1")
+    assert done.returncode == 1
+    assert "FAILED in code cell 2: TimeoutError: the cell took more than 1 s" in done.stderr
+    assert "time.sleep(60)" in done.stderr
+    assert not executed(project).exists()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_an_error_before_anything_runs(project):
+    done = carry_out(write(project, parameters='profile = "quick"\ndata = "jfk-weather"'), CONTEXT="48")
+    assert done.returncode == 1
+    assert "no parameter context" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "advice"),
+    [
+        ("PROFILE", "fast", "choose quick or full"),
+        ("CLEAN", "yes", "choose 0 or 1"),
+        ("CONTEXT", "-1", "1 or more"),
+        ("HORIZON", "0", "1 or more"),
+        ("DATA", "missing.csv", "no such file"),
+        ("DATA", "~nobody-of-this-name/x.csv", "no such file"),
+        ("DATA", "x" * 300 + ".csv", "no such file"),
+        ("DATA", "/dev/zero", "no regular file"),
+        ("TARGET", "\udcff", "no UTF-8"),
+        ("PROFILE", "\x1b[2J", "choose quick or full"),
+    ],
+)
+def test_bad_parameters_are_refused(variable, text, advice):
+    with pytest.raises(figures.PipelineError, match=f"^{variable}={re.escape(plain(text))}: .*{advice}"):
+        figures.read_parameters({variable: text})
+
+
+def test_parameters_are_read(tmp_path, monkeypatch):
+    (tmp_path / "own.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    environ = {"PROFILE": "full", "DATA": "own.csv", "TARGET": "oil temp", "CLEAN": "0", "CONTEXT": "96", "HORIZON": ""}
+    expected = {
+        "profile": "full",
+        "data": str(tmp_path / "own.csv"),
+        "target": "oil temp",
+        "clean": False,
+        "context": 96,
+    }
+    assert figures.read_parameters(environ) == expected
+
+
+def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
+    monkeypatch.setattr(figures, "SYNTHESIS", tmp_path / "engine.csv")
+    notebook, data = tmp_path / "01_trial.ipynb", tmp_path / "own.csv"
+    notebook.write_text("a")
+    data.write_text("1")
+    parameters = {"data": str(data)}
+    seen = {figures.fingerprint(notebook, parameters, ["00_before"])}
+
+    def changed():
+        before = len(seen)
+        seen.add(figures.fingerprint(notebook, parameters, ["00_before"]))
+        return len(seen) > before
+
+    os.utime(data)
+    assert not changed()
+    data.write_text("2")
+    assert changed()
+    notebook.write_text("b")
+    assert changed()
+    (tmp_path / "00_before.json").write_text(json.dumps(RECORD | {"key": "of another source"}))
+    assert changed()
+    (tmp_path / "engine.csv").write_text("config")
+    assert changed()
+
+
+def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
+    for name in ("01_first", "02_second", "03_third"):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps(RECORD | {"outputs": {"shared.csv": "0", f"{name}.csv": "0"}})
+        )
+    figures._disown("02_second", ["shared.csv"])
+    outputs = {path.stem: set(json.loads(path.read_text())["outputs"]) for path in tmp_path.glob("*.json")}
+    assert outputs == {
+        "01_first": {"01_first.csv"},
+        "02_second": {"shared.csv", "02_second.csv"},
+        "03_third": {"shared.csv", "03_third.csv"},
+    }
+
+
+def test_termination_shuts_the_kernel_down(project):
+    alive = project / "alive"
+    notebook = write(project, f"import os, time\nopen({str(alive)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    process = subprocess.Popen([sys.executable, "-m", "qatlib.make.figures", notebook])
+    wait_for(lambda: alive.exists() and alive.read_text())
+    process.terminate()
+    assert process.wait(30) == 128 + 15
+    wait_for(lambda: not os.path.exists(f"/proc/{alive.read_text()}"))
+    assert not executed(project).exists()
+
+
+SLOW = """import pathlib, time
+pathlib.Path("begun").touch()
+deadline = time.monotonic() + 60
+while not pathlib.Path("go").exists() and time.monotonic() < deadline:
+    time.sleep(0.05)"""
+
+
+def test_two_runs_in_one_tree_never_mix(project):
+    """The second is refused at once, with the first one's name, from its first notebook to its last; the kernel lets go
+    where it dies."""
+    notebooks = [write(project, SLOW, FIGURE), write(project, FIGURE, name="02_next")]
+    command = [sys.executable, "-m", "qatlib.make.figures", *notebooks]
+    first = subprocess.Popen(command, env=os.environ | {"CONTEXT": "48"})
+    wait_for(lambda: (project / "begun").exists())
+    elsewhere = {"QATLIB_BUILD": str(project / "another build")}
+    for second in ({"CONTEXT": "49"}, {"CONTEXT": "48"}, elsewhere):
+        done = carry_out(notebooks[1], **second)
+        assert (done.returncode, done.stdout) == (1, "")
+        folder = project / ("figures" if second is elsewhere else "build")
+        said = rf"{folder} is in use by process {first.pid} on \S+ since [\d-]+ [\d:]+, 01_trial; wait for its end"
+        assert re.search(said, done.stderr) and done.stderr.endswith("[figures] not finished\n")
+    first.kill()
+    first.wait()
+    left = [disk.scratch(project / place) for place in ("build/notebooks/01_trial.json", "figures/manifest.json")]
+    for path in left:
+        path.write_text("{")
+    (project / "go").touch()
+    assert "[2/2 02_next] done" in carry_out(*notebooks, CONTEXT="48").stdout
+    assert (project / "figures" / "figure.csv").read_text() == "quick,48"
+    assert not any(path.exists() for path in left)
+
+
+def test_a_notebook_runs_after_those_it_takes_results_from(tmp_path):
+    for name in ("02_float", "03_ptq", "04_qat", "08_low", "11_verdict", "12_more"):
+        (tmp_path / f"{name}.ipynb").touch()
+    assert figures.sources(tmp_path / "11_verdict.ipynb") == ["03_ptq", "04_qat", "08_low"]
+    assert (
+        figures.sources(tmp_path / "03_ptq.ipynb") == ["02_float"] and figures.sources(tmp_path / "12_more.ipynb") == []
+    )
+    assert figures.SOURCES.keys() <= {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
+
+
+BROKEN = [b"", b"{", b"null", b"[]", b"7", b'"text"', b"{}", b"\xff", b"[" * 100_000]
+BROKEN += [
+    json.dumps(RECORD | change).encode()
+    for change in ({"outputs": []}, {"outputs": None}, {"key": 0}, {"seconds": "1"})
+]
+BROKEN += [json.dumps(RECORD | {"about": about}).encode() for about in (None, [], {}, {"data": 1, "profile": "quick"})]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_what_is_no_record_was_never_finished(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
+    for name in ("01_trial", "02_next"):
+        (tmp_path / f"{name}.ipynb").touch()
+    (tmp_path / "01_trial.json").write_text(json.dumps(RECORD))
+    assert figures.is_current("01_trial", "0")
+    (tmp_path / "01_trial.json").write_bytes(content)
+    assert not figures.is_current("01_trial", "0") and figures._record("01_trial") == {}
+    figures._disown("02_next", ["a.csv"])
+    monkeypatch.setattr(figures, "MANIFEST", tmp_path / "manifest.json")
+    figures.write_manifest(tmp_path / "01_trial.ipynb", {})
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"seconds": {}}
+
+
+def test_a_full_disk_is_said(project):
+    """Files of this process may have 5,000 bytes: the executed copy has more."""
+    notebook = write(project, "print('long ' * 3000)")
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); sys.argv[0] = 'pipeline'; "
+    code = limit + f"from qatlib.make import figures; sys.exit(figures.main([{str(notebook)!r}]))"
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"the disk is full, or a quota or limit is reached \(\d+ MB are free in .*make room", done.stderr)
+    assert done.stderr.endswith("[1/1 01_trial] not finished\n") and not executed(project).exists()
+
+
+def test_control_characters_are_shown_not_obeyed(project):
+    done = carry_out(write(project, "print(target)\nraise ValueError(target)"), TARGET="\x1b[2J\x07bell")
+    assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr and "\x07" not in done.stdout + done.stderr
+    assert (
+        "starts (data=jfk-weather, target=\\x1b[2J\\x07bell)" in done.stdout
+        and "ValueError: \\x1b[2J\\x07bell" in done.stderr
+    )
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

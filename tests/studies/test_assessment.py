@@ -1,0 +1,176 @@
+"""The verdict: money and gates by hand, one model on every target, and the page that is filled in from the tables."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qatlib.device import shipped
+from qatlib.runs.experiment import Experiment
+from qatlib.studies import accelerator, assessment, cost, report
+from qatlib.studies.cost import Option, Terms
+from qatlib.system import paths
+
+TERMS = Terms(years=2, megabyte=0.5, battery=1000.0, visit=10.0)
+CLOUD, DEVICE = Option("cloud", 10, 1000, 5, 1e6, 100.0), Option("device", 30, 21_000, 1, 0.0, 10.0)
+COMMITTED = paths.ROOT / "paper_figures"
+TABLES = ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
+
+
+def test_money_by_hand():
+    assert TERMS.a_device(CLOUD) == {
+        "unit": 10,
+        "upkeep": 10,
+        "data": pytest.approx(365),
+        "batteries": pytest.approx(720),
+    }
+    assert TERMS.total(DEVICE, 10) == pytest.approx(21_000 + 10 * (30 + 2 + 0 + 63))
+    assert TERMS.a_device(Option("frugal", 0, 0, 0, 0, 1.0))["batteries"] == 0  # the first one is not used up
+
+
+def test_break_even_is_where_totals_meet():
+    devices = TERMS.break_even(DEVICE, CLOUD)
+    assert devices == pytest.approx(20_000 / (1105 - 95)) and TERMS.total(DEVICE, devices) == pytest.approx(
+        TERMS.total(CLOUD, devices)
+    )
+    assert TERMS.break_even(CLOUD, DEVICE) == np.inf
+    assert TERMS.break_even(Option("free", 0, 0, 0, 0, 0), CLOUD) == 0
+    assert TERMS.break_even(CLOUD, CLOUD) == 0 and TERMS.break_even(replace(CLOUD, engineering=2000), CLOUD) == np.inf
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {name: pd.read_csv(COMMITTED / "tables" / f"{name}.csv") for name in TABLES}
+
+
+def test_what_the_verdict_must_say(tables):
+    verdict = tables["verdict"]
+    assert list(verdict.columns) == assessment.COLUMNS
+    for value, evidence in (
+        ("mse", "mse_evidence"),
+        ("latency_us", "latency_evidence"),
+        ("energy_uj", "energy_evidence"),
+    ):
+        assert (verdict[value].notna() == verdict[evidence].notna()).all()
+        assert set(verdict[evidence].dropna()) <= {"measured", "simulated", "estimated", "published"}
+    assert (
+        not (verdict["energy_evidence"] == "measured").any()
+        and not (verdict["latency_evidence"] == "measured").loc[verdict["target"] != assessment.LAPTOP].any()
+    )
+
+
+def test_one_model_on_every_target(monkeypatch):
+    """Shipped models in place of trained ones; the numbers of the table are those of the parts."""
+    experiment = Experiment("quick", "jfk-weather")
+    subject = accelerator.TrainedModel(
+        "W4A4", shipped.load("jfk-weather", "patch-c336-d16-w4a4"), shipped.windows("jfk-weather")[0]
+    )
+    monkeypatch.setattr(accelerator, "trained_model", lambda *_: subject)
+    monkeypatch.setattr(assessment, "_floats", lambda _: [])
+    table = pd.DataFrame([("QAT", 4, 4, 0.1, 0.1, subject.model.size_bytes, 1, None)], columns=[*METHOD_COLUMNS, "run"])
+    verdict, checked = assessment.everywhere(experiment, table)
+    assert (checked["outputs"] == checked["equal"]).all() and (checked["outputs"] > 0).all()
+    placed = verdict.set_index("target")
+    assert {assessment.LAPTOP, "ESP32", assessment.SWITCHED, *assessment.TARGETS.values()} == set(placed.index)
+    cycles = accelerator.latencies([subject], [assessment.CONFIGS["xc7s15"]])["cycles"].iloc[0]
+    fpga, off = placed.loc["XC7S15, waits idle"], placed.loc["XC7S15, switched off between"]
+    assert (off["latency_us"], off["energy_uj"]) == pytest.approx(
+        (fpga["latency_us"] + 40_000, fpga["energy_uj"] + 11_850)
+    )
+    assert (fpga["latency_us"], fpga["energy_uj"]) == pytest.approx((cycles / 100, 71e-3 * cycles / 100))
+    assert placed.loc["ESP32", "latency_us"] == 176_000 and np.isnan(placed.loc["ESP32", "mse"])
+    day = assessment.a_day(verdict, 3600).set_index("target")["joules_a_day"]
+    assert day[cost.M4.name] == pytest.approx(
+        (placed.loc[cost.M4.name, "energy_uj"] / 1e3 + cost.M4.idle.typical * 3600) * 24 / 1e3
+    )
+    (option,) = assessment.options(
+        verdict, {cost.M4.name: (1, 2, 3), assessment.LAPTOP: (4, 5, 6)}, 3600
+    )  # a laptop cannot sleep
+    assert option.bytes_a_day == 400 and option.joules_a_day == pytest.approx(day[cost.M4.name] + 0.274)
+    with pytest.raises(ValueError, match=r"no target 'M4'; choose from .*STM32L4"):
+        assessment.options(verdict, {"M4": (1, 2, 3)}, 3600)
+
+
+METHOD_COLUMNS = ["method", "weight_bits", "activation_bits", "mse", "mse_validation", "size_bytes", "seeds"]
+
+
+def test_a_gate_closes(tables):
+    detection = pd.DataFrame(
+        {"strength": [0.0, 3.0], "found": [5.0, 94.0], "distrusted": [0.2, 90.0], "bar": [3.0, 3.0]}
+    )
+    checked = pd.DataFrame({"outputs": [10, 10], "equal": [10, 9]})
+    for crossings in (
+        tables["11_break_even"],
+        tables["11_break_even"].iloc[:0],
+    ):  # with and without a cloud to compare with
+        states = assessment.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
+        assert states["alarms"] == "passed" and states[["detection", "equal"]].eq("failed").all()
+        assert states[["latency", "delivered", "break_even"]].eq("open").all()
+
+
+def test_the_committed_page_is_that_of_the_committed_tables(tables):
+    committed = (COMMITTED / "report.html").read_text()
+    data = (
+        re.search(r'lang="en">([^<]*); results come', committed)[1],
+        re.search(r'lang="ja">([^<]*)。結果は', committed)[1],
+    )
+    assert report.page(tables, (COMMITTED / "11_axes.svg").read_bytes(), data) == committed
+
+
+def test_every_number_comes_from_the_tables(tables):
+    """Other numbers give another page, in both languages."""
+    verdict = tables["11_verdict"].copy()
+    verdict.loc[verdict["target"] == cost.M4.name, ["latency_us", "joules_a_day"]] = 123_400.0, 0.0987
+    gates = tables["11_gates"].assign(state="failed", found=7.65)
+    money = tables["11_money"].assign(engineering=4321)
+    page = report.page(
+        tables | {"11_verdict": verdict, "11_gates": gates, "11_money": money}, b"<svg/>", ("here", "ここ")
+    )
+    for text in ("123 ms", "98.7 mJ", "7.65", "4,321"):
+        assert page.count(text) >= 2
+    assert "✓" not in re.sub(r"<p class=\"note\">.*", "", page)
+
+
+def test_what_has_no_number_is_left_out(tables):
+    """No model on the FPGA, no cloud among the prices."""
+    targets = tables["11_verdict"][~tables["11_verdict"]["target"].str.startswith("XC7S15")]
+    money = tables["11_money"][tables["11_money"]["option"] == cost.M4.name]
+    page = report.page(
+        tables | {"11_verdict": targets, "11_money": money, "11_break_even": tables["11_break_even"].iloc[:0]},
+        b"<svg/>",
+        ("x", "x"),
+    )
+    assert "nan" not in page and "small FPGA" not in page and "these pay" not in page
+    assert page.count("<h2>") == report.page(tables, b"<svg/>", ("x", "x")).count("<h2>") - 1
+
+
+def test_prices_in_another_order_change_nothing_else(tables):
+    pages = [
+        report.page(tables | {"11_money": money}, b"<svg/>", ("x", "x"))
+        for money in (tables["11_money"], tables["11_money"].iloc[::-1])
+    ]
+    leads = [re.search(r'class="lead">.*', page)[0] for page in pages]
+    assert leads[0] == leads[1] and pages[0] != pages[1]
+
+
+def test_a_model_that_loses_is_named_first(tables):
+    gates = tables["11_gates"].copy()
+    gates.loc[gates["key"] == "error_baseline", ["found", "state"]] = 25.0, "failed"
+    page = report.page(tables | {"11_gates": gates}, b"<svg/>", ("x", "x"))
+    lead = re.search(r'class="lead">.*', page)[0]
+    assert lead.startswith('class="lead"><b>') and "by 20.0 % of its error" in lead
+    assert "baseline forecasts better" not in report.page(tables, b"<svg/>", ("x", "x"))
+
+
+def test_strings_are_escaped(tables):
+    verdict = tables["11_verdict"].assign(method='<b onclick="x">')
+    page = report.page(tables | {"11_verdict": verdict}, b"<svg/>", ("<script>alert(1)</script> & co {0}",) * 2)
+    assert "<script" not in page and "<b " not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co {0}" in page and "&lt;b onclick=&quot;x&quot;&gt;" in page
+
+
+def test_a_page_needs_nothing_from_outside(tables):
+    page = report.page(tables, b"<svg/>", ("here", "ここ"))
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "http" not in page.replace("http://www.w3.org", "")

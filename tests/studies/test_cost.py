@@ -1,0 +1,42 @@
+"""Energies and times against their sources, by hand."""
+
+import pytest
+
+from qatlib.studies import cost
+
+COUNTS = {"rv32imc": 400_000, "cortex-m4": 250_000, "xc7s15": 1_500}
+
+
+def test_instructions_become_seconds_and_millijoules():
+    low, typical, high = cost.RV32.seconds(160_000_000)
+    assert (low, typical, high) == pytest.approx((1.0, 1.4, 2.0))
+    assert tuple(cost.RV32.millijoules(160_000_000)) == pytest.approx((76, 1.4 * 84, 184))
+    assert cost.FPGA.seconds(1_500).typical == pytest.approx(15e-6)  # cycles, no instructions
+
+
+def test_waiting_wins_below_the_published_half_second():
+    """arXiv 2407.12027: 499 ms."""
+
+    def cheaper(period):
+        options = cost.per_request(COUNTS, period)
+        return options["XC7S15, waits idle"].typical < options["XC7S15, switched off between"].typical
+
+    assert cheaper(0.49) and not cheaper(0.51)
+
+
+def test_what_cannot_keep_up_is_left_out():
+    assert not any(name.startswith("cloud") for name in cost.per_request(COUNTS, 0.1))
+    assert {"cloud over Wi-Fi"} == {name for name in cost.per_request(COUNTS, 5) if name.startswith("cloud")}
+    assert "STM32L4 (Cortex-M4)" not in cost.per_request(COUNTS | {"cortex-m4": 10**9}, 1)
+
+
+def test_ranges_are_in_order_and_grow_with_the_period():
+    short, long = (cost.per_request(COUNTS, period) for period in (60, 3600))
+    assert short.keys() == long.keys() and len(short) == 6
+    for name, values in short.items():
+        assert values.low <= values.typical <= values.high
+        assert long[name].typical > values.typical
+
+
+def test_bytes_of_a_day():
+    assert cost.bytes_a_day(3600) == 24 * 400
