@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlib.studies.published import ERRORS
-from qatlib.studies.style import COLOURS, _axes
+from qatlib.studies.style import COLOURS, PALETTE, _axes
 
 
 def errors(table, *, published):
@@ -47,4 +47,34 @@ def plot_errors(frame, ax=None):
     ax.set_xticks([], minor=True)
     ax.invert_yaxis()
     ax.legend(loc="upper right")
+    return ax
+
+
+def one_forecast(values, truth, forecast, attention):
+    """One window: sample (0 is the first to forecast), measured, forecast, and the attention that its patch gets.
+
+    values: (context,), truth and forecast: (horizon,), all in sensor units; attention: (token,).
+    """
+    past, ahead = np.full(len(values), np.nan), np.full(len(truth), np.nan)
+    return pd.DataFrame(
+        {
+            "sample": np.arange(-len(values), len(truth)),
+            "measured": np.concatenate([values, truth]),
+            "forecast": np.concatenate([past, forecast]),
+            "attention": np.concatenate([np.repeat(attention, len(values) // len(attention)), ahead]),
+        }
+    )
+
+
+def plot_forecast(frame, ax=None):
+    """frame: as `one_forecast` gives it. The darker a patch, the more attention it gets."""
+    ax = _axes(ax, figsize=(9, 4))
+    ax.plot(frame["sample"], frame["measured"], color="black", lw=1.2, label="measured")
+    ax.plot(frame["sample"], frame["forecast"], color=PALETTE[1], lw=2, label="forecast")
+    seen = frame["attention"].dropna().to_numpy()
+    top = max(seen.max(), 2 * seen.mean())  # even attention stays in the middle of the scale
+    shade = ax.pcolorfast((-len(seen), 0), ax.get_ylim(), seen[None], cmap="Blues", vmin=0, vmax=top, alpha=0.5)
+    ax.figure.colorbar(shade, label="attention (probability)")
+    ax.set(xlabel="samples from the first one to forecast")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax

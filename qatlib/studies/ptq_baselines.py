@@ -7,7 +7,8 @@ from qatlib.float_model import transformer
 from qatlib.float_model.config import Sensor
 from qatlib.quantised_model import qat, quant_layers
 from qatlib.quantised_model.quantisers import QuantConfig
-from qatlib.studies.style import COLOURS, PALETTE, _axes, _baseline_lines
+from qatlib.runs import cached
+from qatlib.studies.style import COLOURS, PALETTE, _axes, _baseline_lines, _plain_log
 
 
 def tensor_costs(experiment):
@@ -36,6 +37,13 @@ def tensors(config):
             yield path, "activations"
 
 
+def by_method(experiment, *, bits, granularity):
+    """{method: quantised model}: the default model's first seed by PTQ, weights and activations at these bits."""
+    wanted = experiment.seeds[0], bits, granularity
+    runs = [r for r in experiment.ptq() if (r.seed, r.quantization.weight_bits, r.quantization.granularity) == wanted]
+    return {run.method.removeprefix("ptq-"): cached.quantised_model(run, experiment.dataset) for run in runs}
+
+
 def plot_bits(frame, baselines, ax=None):
     """Error of PTQ by bits. frame: weight_bits, method, granularity, mse, seed; baselines: method (float among them),
     mse."""
@@ -62,4 +70,22 @@ def plot_tensor_cost(frame, ax=None):
     ax.set(xlabel="change of validation MSE (%), this tensor at 4 bits, all others at 8", ylabel="")
     ax.tick_params(axis="y", labelsize=10)
     ax.legend(title="")
+    return ax
+
+
+def plot_step_error(curve, steps, ax=None):
+    """Error of one tensor over its step. curve: step, mse; steps: method, step, mse, what each method picks."""
+    ax = _axes(ax, figsize=(7.5, 4.4))
+    ax.loglog(curve["step"], curve["mse"], color="0.35", label="measured: rounding and clipping")
+    ax.loglog(curve["step"], curve["step"] ** 2 / 12, color="0.35", ls="--", lw=1, label="step² / 12: rounding alone")
+    for row, marker in zip(steps.itertuples(), "s^oD"):
+        label = f"{row.method}: {row.step:.3g}"
+        ax.plot(row.step, row.mse, marker, color=COLOURS[f"ptq-{row.method}"], ms=9, label=label)
+    ax.set(
+        xlabel="step (log scale)",
+        ylabel="mean squared error of the weights (log scale)",
+        ylim=(curve["mse"].min() / 4, None),
+    )
+    _plain_log(ax.xaxis)
+    ax.legend()
     return ax

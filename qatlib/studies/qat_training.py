@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlib.runs import comparison
-from qatlib.studies.style import BASELINE_NAMES, COLOURS, DASHES, _axes, _colour
+from qatlib.studies.style import BASELINE_NAMES, COLOURS, DASHES, PALETTE, _axes, _colour, _plain_log
 
 
 def baseline_changes(table, model, float_table):
@@ -56,4 +56,19 @@ def plot_change(frame, baselines, ax=None):
     ax.set_xticks(range(len(widths)), widths)
     ax.set(xlabel="bits of weights (W) and activations (A)", ylabel="test MSE against float (%)", ylim=(None, top))
     ax.legend(ncols=2, fontsize=9)
+    return ax
+
+
+def plot_descent(curve, path, ax=None):
+    """Loss over the step, and the way that gradient descent takes on it. curve, path: step, loss."""
+    ax = _axes(ax, figsize=(7.5, 4.2))
+    ax.plot(curve["step"], curve["loss"], color="0.35", label="loss at a fixed step")
+    ax.plot(path["step"], path["loss"], "o", color=COLOURS["qat"], ms=4, alpha=0.6, label="the learned step on its way")
+    for place, marker, when in ((0, "s", "start: min-max"), (-1, "D", "end")):
+        row = path.iloc[place]
+        ax.plot(row["step"], row["loss"], marker, color=PALETTE[1], ms=9, label=f"{when}, {row['step']:.3g}")
+    ax.set(xscale="log", yscale="log", xlabel="step (log scale)", ylabel="mean squared error / variance (log scale)")
+    _plain_log(ax.xaxis)
+    _plain_log(ax.yaxis)
+    ax.legend()
     return ax

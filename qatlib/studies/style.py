@@ -3,6 +3,7 @@ CSV beside it."""
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from qatlib.system import paths
 
@@ -57,6 +58,13 @@ def save_table(frame, name):
 def _colour(series):
     """A method's colour, also where the series says more: "qat, best by validation"."""
     return COLOURS[series.split(",")[0]]
+
+
+def _plain_log(axis):
+    """Ticks at 1, 2 and 5 of each decade, in plain figures."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _axes(ax, **size):
