@@ -8,7 +8,7 @@ def passed(model, path, difference):
     """Evaluate a float or quantised model. -> first input and result of the primitive at this path: tensors, or
     `Codes`.
 
-    difference: (window, context), counts minus anchor. KeyError, AttributeError: the model has no such primitive.
+    difference: (window, context), counts minus anchor. AttributeError: the model has no such primitive.
     """
     caught = []
     primitive = model.get_submodule(path)
