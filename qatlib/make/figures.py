@@ -112,7 +112,9 @@ def fingerprint(notebook, parameters, sources):
     """SHA-256 over all that decides what the notebook writes: its text, the package, the lock, the data, the notebooks
     before it."""
     package = [
-        p for p in (ROOT / "qatlib").rglob("*") if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")
+        p
+        for p in (ROOT / "qatlib").rglob("*")
+        if p.is_file() and p.suffix not in (".pyc", ".md") and not p.name.startswith(".")
     ]
     hardware = [*(ROOT / "overlays").glob("engine/*.sv"), *(ROOT / "overlays").glob("models/*/*")]
     committed = [path for path in (SYNTHESIS, FORECASTERS) if path.is_file()]

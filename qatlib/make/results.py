@@ -1,0 +1,131 @@
+"""`python -m qatlib.make.results`: the numbers of README.md, and all of paper_figures/README.md, from committed tables.
+
+In README.md, what stands between `<!-- name -->` and `<!-- end -->` is written anew. paper_figures/README.md is the
+template results.md with every `$name` filled in. Both take their tables and numbers from `values`.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from string import Template
+
+from qatlib.engine.synthesis import DEVICES
+from qatlib.make import result_tables as tables
+from qatlib.make.result_tables import DEFAULT, FOLDER, SMALLEST
+from qatlib.studies import published
+from qatlib.studies.assessment import TARGETS
+from qatlib.system import paths
+
+README, REPORT = paths.ROOT / "README.md", FOLDER / "README.md"
+TEMPLATE = Path(__file__).with_name("results.md")
+MARKED = re.compile(r"(<!-- (\w+) -->).*?(<!-- end -->)", re.DOTALL)
+
+
+# -- README.md
+
+
+def results():
+    """At most eight rows, each number with its evidence."""
+    rows = [*accuracy_rows(), *equality_rows(), *device_rows(), speed_row()]
+    return f"\n{tables.markdown(['what', 'result', 'evidence'], rows)}\n"
+
+
+def accuracy_rows():
+    base = tables.table("02_float_baseline").set_index("label")["mse"]
+    low = tables.table("08_how_low_can_it_go").set_index("what")
+    rivals = [f"{base[label]:.4f}" for label in (DEFAULT, "ridge, context 336", "persistence")]
+    found = "; ".join([*rivals, f"{base['Informer']:g}"])
+    yield "Test MSE: float; ridge on the same window; persistence; Informer", found, "measured; Informer: published"
+    for bits in ("W4A4", "W2A2"):
+        size, before = (tables.quantity(low.loc[name, "size_bytes"], "B") for name in (bits, "float"))
+        yield (
+            f"{bits} in integers against float: test MSE, bytes",
+            f"{tables.change(low.loc[bits])}, {size} of {before}",
+            "measured",
+        )
+
+
+def equality_rows():
+    runs, engine = tables.qat_runs(), tables.table("engine")
+    equal = f"{100 * runs['equal_outputs'].min():g} % in each of {len(runs)} runs"
+    yield "Outputs equal, evaluation in training and integers", equal, "measured"
+    windows, wrong = engine["windows_checked"].sum(), engine["mismatches"].sum()
+    yield "Windows equal, integers in NumPy and the engine", f"{windows - wrong:,} of {windows:,}", "simulated"
+
+
+def device_rows():
+    targets, engine = tables.table("11_verdict").set_index("target"), tables.engine_row("w4a4")
+    m4, fpga, chip = targets.loc[TARGETS["cortex-m4"]], targets.loc[TARGETS[SMALLEST]], DEVICES[SMALLEST]
+    times = [tables.quantity(row.latency_us / 1e6, "s") for row in (m4, fpga)]
+    found = f"{times[0]}; {tables.quantity(m4.energy_uj / 1e6, 'J')}; {tables.quantity(m4.size_bytes, 'B')}"
+    evidence = f"{m4.latency_evidence}; {m4.energy_evidence}; simulated"
+    yield f"W4A4 on an {m4.name}: time, energy, flash with code", found, evidence
+    found = f"{times[1]} ({engine.cycles:,} cycles); {engine.lut:,.0f} of {chip.lut:,} LUT"
+    what = f"W4A4 on the engine in an {chip.name} at {published.CLOCK} MHz: time, area"
+    yield what, found, f"{fpga.latency_evidence}; estimated"
+
+
+def speed_row():
+    speed = tables.table("peers").set_index("trained by")["samples_per_second"]
+    brevitas = next(name for name in speed.index if name.startswith("Brevitas"))
+    found = "; ".join(f"{speed[name]:,.0f}" for name in ("qatlib", "float", brevitas))
+    return f"Training samples a second, one thread: QAT here; float; {brevitas}", found, "measured"
+
+
+# -- All together
+
+
+def numbers():
+    """What stands in sentences."""
+    run = json.loads((FOLDER / "manifest.json").read_text())
+    outputs, seconds = tables.table("09_microcontroller")[["outputs", "equal"]].sum(), run["seconds"]
+    real, engine = tables.table("10_real_data"), tables.engine_row("w4a4")
+    ptq = (
+        tables.table("verdict").query("method == 'PTQ'").drop_duplicates("weight_bits").set_index("weight_bits")["mse"]
+    )
+    return {
+        "minutes": f"{sum(seconds.values()) / 60:.0f} minutes",
+        "minutes_08": f"{seconds['08_how_low_can_it_go'] / 60:.0f} minutes",
+        "run": f"commit {run['commit'][:12]}, {run['cores']} cores, torch {run['versions']['torch']}",
+        "seeds": len(run["seeds"]),
+        "windows": f"{tables.table('01_data').set_index('split')['windows']['test']:,}",
+        "emulated": f"{outputs['equal']:,} of {outputs['outputs']:,}",
+        "false_alarms": f"{real[real['strength'] == 0]['found'].max():g} %",
+        "clock": published.CLOCK,
+        "interval": tables.quantity(engine.cycles_ii / published.CLOCK / 1e6, "s"),
+        "at_ecp5": tables.quantity(engine.cycles / engine.fmax_ecp5_mhz / 1e6, "s"),
+        "ptq_four": f"{ptq[4]:.4f}",
+        "ptq_two": f"{ptq[2]:.4f}",
+    }
+
+
+def values():
+    """{name: text} of all that either README leaves open."""
+    return {**tables.all_tables(), **numbers(), "results": results()}
+
+
+def readme(text, known):
+    """README.md's text with its marked parts written anew. KeyError names one that there is nothing for."""
+    return MARKED.sub(lambda found: f"{found[1]}{known[found[2]]}{found[3]}", text)
+
+
+def report(known):
+    """The text of paper_figures/README.md."""
+    return Template(TEMPLATE.read_text()).substitute(known)
+
+
+def main():
+    """Write both, if the committed tables are those of a full run on ETTh1; exit with a sentence where they are not."""
+    run = json.loads((FOLDER / "manifest.json").read_text())
+    if (run["profile"], run["data"]) != ("full", "etth1"):
+        sys.exit(
+            f"paper_figures/ holds a {run['profile']} run on {run['data']}; the READMEs tell of a full one on etth1"
+        )
+    known = values()
+    README.write_text(readme(README.read_text(), known))
+    REPORT.write_text(report(known))
+
+
+if __name__ == "__main__":
+    main()
