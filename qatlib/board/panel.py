@@ -29,7 +29,7 @@ COLOURS = {"python": "0.6", "bus": "C1", "engine": "C0"}
 
 
 def play(engine, replay):
-    """Every window through every model. -> {label: int16 (n, horizon)}, {label: overlay.Times, of the fastest of
+    """Every window through every model. -> {label: int16 (n, horizon)}, {label: times.Times, of the fastest of
     REPEATS runs}."""
     forecasts, times = {}, {}
     for label, model in replay.models.items():
@@ -66,7 +66,7 @@ def plot_forecast(replay, at, forecasts, ax=None):
 
 
 def plot_times(times, ax=None):
-    """Microseconds a window in Python, on the bus and in the engine. times: {label: overlay.Times}. -> Axes."""
+    """Microseconds a window in Python, on the bus and in the engine. times: {label: times.Times}. -> Axes."""
     ax = ax or plt.subplots(figsize=(7.5, 0.6 * len(times) + 1.6))[1]
     left = np.zeros(len(times))
     for part, name in PARTS.items():

@@ -23,6 +23,7 @@ from pynqmetadata.frontends import Metadata
 from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from qatlib.engine import bitstream, hwh, isa
+from qatlib.engine.registers import OFFSETS, bit
 from qatlib.engine.rtl import Rtl
 from qatlib.system import paths
 
@@ -85,9 +86,8 @@ class SimDevice(Device):
         self.timestamp, self.bitfile_name = "", None
         self.rtl, self.interrupts, self.idle = None, None, 16
         self._memory = {}  # address -> (what the engine sees, what the processor sees), both uint8
-        self._mapping = (
-            threading.RLock()
-        )  # of that and of what the engine's bus sees; a buffer may be forgotten in the midst of it
+        # of that and of what the engine's bus sees; a buffer may be forgotten in the midst of it
+        self._mapping = threading.RLock()
 
     def get_bitfile_metadata(self, bitfile_name, partial=False):
         return RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
@@ -146,12 +146,8 @@ class SimDevice(Device):
         buffer = PynqBuffer(
             shape, dtype, buffer=seen, device=self, device_address=address, bo=address, coherent=not cacheable
         )
-        buffer.memory, buffer.pointer, buffer.return_to, buffer.freed = (
-            self,
-            address,
-            self,
-            True,
-        )  # what `freebuffer` looks at
+        # what `freebuffer` looks at
+        buffer.memory, buffer.pointer, buffer.return_to, buffer.freed = self, address, self, True
         return buffer
 
     def _free(self, size):
@@ -284,8 +280,5 @@ class Uio:
         if self.interrupts.output(POLL_CYCLES):
             event().set()
         else:
-            delay = 0 if self.interrupts.rtl.read(STATUS) & BUSY else IDLE_SECONDS
+            delay = 0 if self.interrupts.rtl.read(OFFSETS["STATUS"]) & bit("STATUS", "BUSY") else IDLE_SECONDS
             asyncio.get_running_loop().call_later(delay, self._look, event)
-
-
-STATUS, BUSY = next(offset for name, offset, *_ in isa.REGISTERS if name == "STATUS"), 1

@@ -26,6 +26,7 @@ class Turn:
     doing: str
     kept: object = None
     idle: bool = False
+    joined: float = 0.0  # when, by the monotonic clock
 
     @property
     def lost(self):
@@ -34,9 +35,8 @@ class Turn:
 
     def __str__(self):
         task = f", task {self.task.get_name()!r}" if self.task else ""
-        return f"thread {self.thread.name!r}{task}, {self.doing}" + (
-            ", which called start and not yet wait" if self.idle else ""
-        )
+        kept = ", which called start and not yet wait" if self.idle else ""
+        return f"thread {self.thread.name!r}{task}, {self.doing}{kept}"
 
 
 class Turns:
@@ -61,8 +61,8 @@ class Turns:
         turn = Turn(threading.current_thread(), None, doing)
         try:
             turn = self._join(turn, resumes)
-            while not self._is_first(turn):
-                self._give_up_after(turn, timeout)
+            while not self._is_first(turn, timeout, LOOK):
+                pass
             self.promise(2 * timeout)
             yield turn
         finally:
@@ -74,8 +74,7 @@ class Turns:
         turn = Turn(threading.current_thread(), asyncio.current_task(), doing)
         try:
             turn = self._join(turn, resumes)
-            while not self._is_first(turn):
-                self._give_up_after(turn, timeout, wait=0)
+            while not self._is_first(turn, timeout, 0):
                 await asyncio.sleep(POLL)
             self.promise(2 * timeout)
             yield turn
@@ -113,18 +112,17 @@ class Turns:
         while self._queue and self._queue[0].lost:
             self._queue.popleft()
 
-    def _is_first(self, turn):
+    def _is_first(self, turn, timeout, wait):
+        """Whether it has the device; where not, after `wait` seconds or a change. EngineError where that takes too
+        long."""
         with self._changed:
             self._drop_lost()
-            return self._queue[0] is turn
-
-    def _give_up_after(self, turn, timeout, wait=LOOK):
-        with self._changed:
             first = self._queue[0]
-            if first is not turn and time.monotonic() > max(self._promised, max(turn.joined, self._passed) + timeout):
-                raise EngineError(f"the engine is held by {first}; waited {timeout:g} s")
-            if first is not turn and wait:
+            if first is not turn:
+                if time.monotonic() > max(self._promised, max(turn.joined, self._passed) + timeout):
+                    raise EngineError(f"the engine is held by {first}; waited {timeout:g} s")
                 self._changed.wait(min(wait, timeout))
+            return first is turn
 
     def _leave(self, turn):
         with self._changed:

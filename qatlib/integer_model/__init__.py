@@ -4,5 +4,6 @@ from qatlib.integer_model.artifact import ArtifactError
 from qatlib.integer_model.check import ProgramError
 from qatlib.integer_model.model import IntegerModel
 from qatlib.integer_model.program import Operation, Tensor
+from qatlib.integer_model.units import in_units
 
-__all__ = ["ArtifactError", "IntegerModel", "Operation", "ProgramError", "Tensor"]
+__all__ = ["ArtifactError", "IntegerModel", "Operation", "ProgramError", "Tensor", "in_units"]

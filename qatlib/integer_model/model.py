@@ -7,6 +7,7 @@ import numpy as np
 
 from qatlib.integer_model import artifact, check, kernels
 from qatlib.integer_model.program import Operation, Tensor, unpack
+from qatlib.integer_model.units import in_units
 from qatlib.system import disk
 
 CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
@@ -76,20 +77,7 @@ class IntegerModel:
     def predict(self, values):
         """Forecast in sensor units: (windows, context) or (context,) -> float64 of the same dimensions. Raises
         ValueError out of range."""
-        values = np.asarray(values, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"values hold {np.count_nonzero(~np.isfinite(values))} NaN or infinite samples; repair them first"
-            )
-        scaled = values / self.resolution
-        if scaled.size and (scaled.min() < kernels.COUNT_MIN - 0.5 or scaled.max() >= kernels.COUNT_MAX + 0.5):
-            worst = values.ravel()[np.argmax(np.abs(scaled))]
-            bound = self.resolution * kernels.COUNT_MAX
-            raise ValueError(
-                f"value {worst:g} is outside the sensor's range of +-{bound:g} at a resolution of {self.resolution:g}"
-            )
-        forecast = self.forward(np.atleast_2d(kernels.round_half_up(scaled).astype(np.int16))) * self.resolution
-        return forecast.reshape(*values.shape[:-1], self.horizon)
+        return in_units(values, self.resolution, self.horizon, self.forward)
 
     def describe(self):
         """The program as text: one line an operation, with result shape, bits and stored bytes."""

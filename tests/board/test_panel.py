@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qatlib.board import panel
-from qatlib.board.driver import Times
+from qatlib.board.times import Times
 from qatlib.device.replay import Replay, by_width, shipped
 from qatlib.system import paths
 

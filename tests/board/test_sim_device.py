@@ -9,8 +9,7 @@ import pynq
 import pytest
 from pynq.pl_server.device import Device, DeviceMeta
 
-from qatlib.board import sim_device
-from qatlib.board.driver import open_engine
+from qatlib.board import open_engine, sim_device
 from qatlib.board.sim_device import SimDevice
 from qatlib.engine import bitstream, hwh, isa
 from qatlib.engine.registers import OFFSETS

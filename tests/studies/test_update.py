@@ -4,7 +4,7 @@ back, on the engine."""
 import numpy as np
 import pytest
 
-from qatlib.board.driver import open_engine
+from qatlib.board import open_engine
 from qatlib.device.versions import Versions
 from qatlib.runs.experiment import Experiment
 from qatlib.studies import real_data, update
