@@ -65,11 +65,8 @@ def _two_columns(records, columns, header):
 def _records(file, path):
     """(first line, cells) of every record that is not blank; lines count as in an editor, also after cells with line
     breaks."""
-    width, first, pending = (
-        0,
-        1,
-        [],
-    )  # cells of the header; the record that is being read: its first line, all its lines
+    width = 0  # cells of the header
+    first, pending = 1, []  # of the record that is being read: its first line, all its lines
 
     def lines():
         for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
@@ -123,10 +120,9 @@ def choose_columns(frame, target=None, path="table"):
     time = choices[0]
     if is_time(time):
         raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
-    numeric = [
-        name for i, name in enumerate(columns) if name != time and np.isfinite(parse_numbers(head.iloc[:, i])).any()
-    ]
-    candidates = [target] if target else numeric or [name for name in columns if name != time]
+    others = [(name, head.iloc[:, i]) for i, name in enumerate(columns) if name != time]
+    numeric = [name for name, cells in others if np.isfinite(parse_numbers(cells)).any()]
+    candidates = [target] if target else numeric or [name for name, _ in others]
     if len(candidates) != 1:
         raise ValueError(f"{path}: say which column to forecast with TARGET=column (target='column'); {listed}")
     target = candidates[0]

@@ -9,7 +9,7 @@ import torch
 from qatlib.float_model import layers, train, transformer
 from qatlib.float_model.config import FAMILIES, point_config
 from qatlib.integer_model import kernels
-from qatlib.quantised_model import fused, ptq, qat, quant_layers, quantisers
+from qatlib.quantised_model import fused, ptq, qat, quant_layers, quant_moves, quantisers
 from qatlib.quantised_model.quantisers import GRANULARITIES, SCHEMES, QuantConfig
 
 # widths of weights, activations, residual stream, edges
@@ -139,10 +139,8 @@ def test_an_exception_for_no_layer_is_an_error(float_model):
 def test_every_primitive_is_swapped(float_model):
     for family in FAMILIES:
         twin = qat.quantize_model(float_model(family), QuantConfig(4, 4, 8, 8))
-        left = [name for name, module in twin.named_modules() if type(module) in quant_layers.TWINS]
-        assert all(
-            isinstance(twin.get_submodule(name.rpartition(".")[0]), quant_layers.QuantRearrange) for name in left
-        )
+        left = [name for name, module in twin.named_modules() if type(module) in qat.TWINS]
+        assert all(isinstance(twin.get_submodule(name.rpartition(".")[0]), quant_moves.QuantRearrange) for name in left)
         assert not {type(m) for m in twin.modules()} & {torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.Dropout}
 
 
