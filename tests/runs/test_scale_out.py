@@ -19,7 +19,7 @@ from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached, scale_out, storage
 from qatlib.runs.cached import Run
 from qatlib.system import disk, paths, toolchain
-from tests.runs.test_cached import FLOAT, GRID, MODEL, QAT
+from tests.runs.grid import FLOAT, GRID, MODEL, QAT, finished
 
 LONG = replace(FLOAT, epochs=12, batch=16)
 LONG_QAT = replace(QAT, epochs=12, batch=16)
@@ -27,11 +27,6 @@ LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(5)]
 LONG_GRID += [
     Run(MODEL, "qat-symmetric", seed, LONG, QuantConfig(4, 4), LONG_QAT, teachers=(0, 1)) for seed in range(2)
 ]
-
-
-def finished(folder):
-    """{key: its row}, of all that counts as finished."""
-    return {path.parent.name: path.read_bytes() for path in (folder / "runs").glob("[!.]*/row.json")}
 
 
 def wait_until(condition, *, seconds=60, alive=lambda: True):
