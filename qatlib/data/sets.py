@@ -1,4 +1,4 @@
-"""Sensor data: fetch, split, window, scale; `table` reads and judges the file.
+"""Sensor data: fetch, split, window, scale; `csv_file` reads the file and `cleaning` judges it.
 
 ETTh1 and ETTh2 (Zhou et al., arXiv 2012.07436) are fetched at a pinned commit and split as the published numbers are:
 12, 4 and 4 months of 30 days. Any other file is split 60/20/20 %. Gaps in time are allowed, and no window crosses one.
@@ -10,8 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from qatlib.data import csv_file
-from qatlib.data.csv_file import clean, read
+from qatlib.data.cells import printable
+from qatlib.data.cleaning import check, clean
+from qatlib.data.csv_file import read
 from qatlib.data.sources import SOURCES, _locate, _sha256
 from qatlib.integer_model import kernels
 
@@ -119,30 +120,14 @@ def load(name="auto", *, target=None, clean=False):
     name, path, note = _locate(name)
     source = SOURCES.get(name)
     target = target or (source.target if source else None)
-    frame, shown = read(path, target), csv_file.printable(path)
-    times, values, step = csv_file.check(_repair(frame, shown) if clean else frame, shown)
-    target = csv_file.printable(frame.columns[1])
+    frame, shown = read(path, target), printable(path)
+    times, values, step = check(_repair(frame, shown) if clean else frame, shown)
+    target = printable(frame.columns[1])
     bounds = _bounds(len(values), source)
     train = values[: bounds[0]]
-    if train.min() == train.max():
-        span = f"its {len(train)} train rows, {times[0]} to {times[len(train) - 1]}"
-        raise ValueError(f"{shown}: column {target!r} is constant ({train[0]:g}) in {span}; choose another TARGET")
-    largest = np.abs(values).argmax()
-    if not SMALLEST <= abs(values[largest]) <= LARGEST:
-        raise ValueError(
-            f"{shown}: column {target!r} reaches {values[largest]:g} at {times[largest]}, beyond {SMALLEST:g} to "
-            f"{LARGEST:g}; "
-            "correct it, or give the values in another unit"
-        )
-    resolution = choose_resolution(values)
-    if train.std() < 2 * resolution:
-        raise ValueError(
-            f"{shown}: 16 bits cannot tell the values of column {target!r} apart beside {values[largest]:g} at "
-            f"{times[largest]}; "
-            "if that is a mistake, correct it, else subtract a constant from all"
-        )
+    resolution = _resolution(times, values, train, shown, target)
     return Dataset(
-        name=name if source else csv_file.printable(path.stem),
+        name=name if source else printable(path.stem),
         target=target,
         times=times,
         values=values,
@@ -154,6 +139,26 @@ def load(name="auto", *, target=None, clean=False):
         sha256=_sha256(path),
         note=note,
     )
+
+
+def _resolution(times, values, train, path, target):
+    """Of 16-bit counts. ValueError where they cannot hold the values, or tell those of `train`, the first, apart."""
+    column = f"column {target!r}"
+    if train.min() == train.max():
+        span = f"its {len(train)} train rows, {times[0]} to {times[len(train) - 1]}"
+        raise ValueError(f"{path}: {column} is constant ({train[0]:g}) in {span}; choose another TARGET")
+    largest = np.abs(values).argmax()
+    at = f"{values[largest]:g} at {times[largest]}"
+    if not SMALLEST <= abs(values[largest]) <= LARGEST:
+        reach = f"reaches {at}, beyond {SMALLEST:g} to {LARGEST:g}"
+        raise ValueError(f"{path}: {column} {reach}; correct it, or give the values in another unit")
+    resolution = choose_resolution(values)
+    if train.std() < 2 * resolution:
+        raise ValueError(
+            f"{path}: 16 bits cannot tell the values of {column} apart beside {at}; if that is a mistake, correct it, "
+            "else subtract a constant from all"
+        )
+    return resolution
 
 
 def _bounds(rows, source):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pooch
 
-from qatlib.data import csv_file
+from qatlib.data.cells import printable
 from qatlib.system.paths import EMBEDDED
 
 FOLDER = "QATLIB_DATA_DIR"  # environment variable: a folder that is looked at before anything is downloaded
@@ -49,9 +49,7 @@ def _locate(name):
         path = os.path.expanduser(name)  # unlike Path's, it leaves a user that there is not as it is
         if not os.path.isfile(path):
             what = "no regular file is" if os.path.exists(path) else "no data set and no file"
-            raise FileNotFoundError(
-                f"{what} {csv_file.printable(name)}; give auto, {', '.join(SOURCES)}, or the path of a CSV"
-            )
+            raise FileNotFoundError(f"{what} {printable(name)}; give auto, {', '.join(SOURCES)}, or the path of a CSV")
         return name, Path(path), ""
     try:
         return "etth1", fetch("etth1"), ""

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from qatlib.integer_model import kernels
-from qatlib.integer_model.check import LONGEST
+from qatlib.integer_model.program import LONGEST
 
 MISSING = kernels.COUNT_MIN  # the count that stands for a sample that never came
 LONGEST_GAP = 5  # samples that are mended

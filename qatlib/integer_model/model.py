@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from qatlib.integer_model import artifact, check, kernels
-from qatlib.integer_model.program import Operation, Tensor, unpack
+from qatlib.integer_model.program import Operation, ProgramError, Tensor, require, unpack
 from qatlib.integer_model.units import in_units
 from qatlib.system import disk
 
@@ -40,7 +40,7 @@ class IntegerModel:
         document, arrays = artifact.read(path)
         try:
             return cls(arrays=arrays, **_described(document))
-        except check.ProgramError as error:
+        except ProgramError as error:
             raise artifact.ArtifactError(f"{path}: no valid program: {str(error)[:300]}") from None
 
     def to_bytes(self):
@@ -181,7 +181,7 @@ def _described(document):
     )
     operations, tensors = facts["operations"], facts["tensors"]
     listed = isinstance(operations, list) and isinstance(tensors, dict)
-    check.require(listed, "operations must be a list, tensors an object with their names")
+    require(listed, "operations must be a list, tensors an object with their names")
     return facts | {
         "operations": tuple(_operation(o, f"operation {i}") for i, o in enumerate(operations)),
         "tensors": {name: _tensor(t, f"tensor {name!r}") for name, t in tensors.items()},
@@ -192,19 +192,17 @@ def _operation(entry, what):
     facts = _fields(entry, what, {"kind", "path", "inputs", "output", "attributes"})
     named = all(isinstance(facts[name], str) for name in ("kind", "path", "output"))
     read = isinstance(facts["inputs"], list) and all(isinstance(name, str) for name in facts["inputs"])
-    check.require(named and read, f"{what}: kind, path, output and inputs must be names")
+    require(named and read, f"{what}: kind, path, output and inputs must be names")
     return Operation(**facts | {"inputs": tuple(facts["inputs"])})
 
 
 def _tensor(entry, what):
     facts = _fields(entry, what, {"shape", "low", "high", "zero_point"})
-    check.require(isinstance(facts["shape"], list), f"{what}: its shape must be a list of numbers")
+    require(isinstance(facts["shape"], list), f"{what}: its shape must be a list of numbers")
     return Tensor(**facts | {"shape": tuple(facts["shape"])})
 
 
 def _fields(entry, what, names):
     given = entry.keys() if isinstance(entry, dict) else set()
-    check.require(
-        given == names, f"{what} must have {', '.join(sorted(names))}; wrong: {', '.join(sorted(given ^ names))}"
-    )
+    require(given == names, f"{what} must have {', '.join(sorted(names))}; wrong: {', '.join(sorted(given ^ names))}")
     return entry

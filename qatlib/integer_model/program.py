@@ -5,6 +5,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+LONGEST = 1 << 16  # samples, tokens, channels
+
+
+class ProgramError(ValueError):
+    """A program that breaks the contract; the message names the operation or tensor and what is wrong with it."""
+
+
+def require(condition, what):
+    """Raises ProgramError with `what` where the condition does not hold."""
+    if not condition:
+        raise ProgramError(what)
+
 
 @dataclass(frozen=True)
 class Tensor:

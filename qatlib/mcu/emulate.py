@@ -5,7 +5,6 @@ nothing to install as root, the same versions everywhere. An emulator counts ins
 nothing of cycles.
 """
 
-import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from qatlib.mcu.export import export_c
+from qatlib.mcu.program import Program
 from qatlib.system import toolchain
 
 FLASH, RAM, LENGTH = 0x1000_0000, 0x2000_0000, 1 << 20  # bytes of each
@@ -80,9 +80,9 @@ class Firmware:
         if isinstance(target, str) and target not in TARGETS:
             raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
         self.model, self.target = model, TARGETS[target] if isinstance(target, str) else target
+        self.workspace = Program(model).workspace
         with tempfile.TemporaryDirectory() as folder:
-            source, header = export_c(model, folder, "model")
-            self.workspace = int(re.search(r"_WORKSPACE (\d+)", header.read_text())[1])
+            source, _ = export_c(model, folder, "model")
             script, elf = Path(folder) / "link.ld", Path(folder) / "model.elf"
             script.write_text(LINK)
             options = ("-target", self.target.triple, f"-mcpu={self.target.cpu}", self.target.optimise, *OPTIONS)

@@ -29,6 +29,7 @@ static INLINE __m128i narrow(vector v) {
 typedef int32_t lanes __attribute__((vector_size(4 * LANES)));
 typedef uint64_t doubled __attribute__((vector_size(4 * LANES)));
 
+/* block: load */
 /* A number's address is not a vector's: copied, never cast. */
 static INLINE lanes load(const int32_t *p) {
     lanes v;
@@ -36,6 +37,7 @@ static INLINE lanes load(const int32_t *p) {
     return v;
 }
 
+/* block: plus_pair */
 /* sum + low half of x * low halves of pairs + the same of the high halves */
 static INLINE lanes plus_pair(lanes sum, lanes pairs, int32_t x) {
 #if defined(V)
@@ -45,6 +47,7 @@ static INLINE lanes plus_pair(lanes sum, lanes pairs, int32_t x) {
 #endif
 }
 
+/* block: put */
 /* y[i] = requantised(sum[i] + bias[first + i]) for n of the lanes */
 static INLINE void put(lanes sum, const int32_t *bias, const scale *s, int first, int n, int8_t *y, range r) {
 #if defined(V) && SHIFTS < 2
@@ -70,6 +73,7 @@ static INLINE void put(lanes sum, const int32_t *bias, const scale *s, int first
 #endif
 }
 
+/* block: quantise */
 static INLINE void quantise(const int16_t *counts, int32_t anchor, int samples, const scale *s, int8_t *y, range r) {
     for (int i = 0; i < samples; i += LANES) {
         int n = samples - i < LANES ? samples - i : LANES;
@@ -79,6 +83,7 @@ static INLINE void quantise(const int16_t *counts, int32_t anchor, int samples, 
     }
 }
 
+/* block: requantise */
 static INLINE void requantise(const int8_t *x, int is_unsigned, int zero, int count, const scale *s, int8_t *y, range r) {
     for (int i = 0; i < count; i += LANES) {
         int n = count - i < LANES ? count - i : LANES;
@@ -88,8 +93,10 @@ static INLINE void requantise(const int8_t *x, int is_unsigned, int zero, int co
     }
 }
 
+/* block: pair */
 static INLINE int32_t pair(int32_t low, int32_t high) { return (int32_t)((uint32_t)(uint16_t)low | (uint32_t)high << 16); }
 
+/* block: paired */
 /* Rows of `depth` codes as pairs of columns, an odd one beside a zero */
 static INLINE void paired(const int8_t *x, int x_row, int is_unsigned, int rows, int depth, int32_t *to) {
     for (int r = 0; r < rows; r++, x += x_row, to += (depth + 1) / 2) {
@@ -98,6 +105,7 @@ static INLINE void paired(const int8_t *x, int x_row, int is_unsigned, int rows,
     }
 }
 
+/* block: some_rows */
 /* y[row][output] of one to ROWS rows */
 static INLINE void some_rows(const int32_t *pairs, const int32_t *x, int rows, int outputs, int depth, const int32_t *bias, const scale *s,
                              int8_t *y, int y_row, range r) {
@@ -116,6 +124,7 @@ static INLINE void some_rows(const int32_t *pairs, const int32_t *x, int rows, i
     }
 }
 
+/* block: multiply */
 /* x: pairs of `rows` rows */
 static INLINE void multiply(const int32_t *pairs, const int32_t *x, int rows, int outputs, int depth, const int32_t *bias, const scale *s,
                             int8_t *y, int y_row, range r) {
@@ -124,12 +133,14 @@ static INLINE void multiply(const int32_t *pairs, const int32_t *x, int rows, in
     for (; t < rows; t++) some_rows(pairs, x + t * ((depth + 1) / 2), 1, outputs, depth, bias, s, y + t * y_row, y_row, r);
 }
 
+/* block: linear */
 static INLINE void linear(const int32_t *pairs, const int32_t *bias, const scale *s, const int8_t *x, int is_unsigned, int rows,
                           int outputs, int depth, int32_t *scratch, int8_t *y, range r) {
     paired(x, depth, is_unsigned, rows, depth, scratch);
     multiply(pairs, scratch, rows, outputs, depth, bias, s, y, outputs, r);
 }
 
+/* block: add */
 static INLINE void add(const int8_t *x, int x_unsigned, const int8_t *y, int y_unsigned, const int32_t *m1, const int32_t *m2,
                        const int32_t *c, const uint8_t *n, int rows, int channels, int8_t *z, range r) {
     for (int t = 0; t < rows; t++)
@@ -140,6 +151,7 @@ static INLINE void add(const int8_t *x, int x_unsigned, const int8_t *y, int y_u
         }
 }
 
+/* block: scores */
 /* scratch: the queries' pairs, then the keys', for every key a column */
 static INLINE void scores(const int8_t *query, const int8_t *key, int heads, int queries, int keys, int width, const scale *s,
                           int32_t *scratch, int8_t *y, range r) {
@@ -156,6 +168,7 @@ static INLINE void scores(const int8_t *query, const int8_t *key, int heads, int
     }
 }
 
+/* block: softmax */
 static INLINE void softmax(const int8_t *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, int8_t *y, int high) {
     for (; rows > 0; rows--, x += keys, y += keys) {
         int8_t largest = x[0];
@@ -171,6 +184,7 @@ static INLINE void softmax(const int8_t *x, int rows, int keys, const uint8_t *t
     }
 }
 
+/* block: context */
 /* scratch: the probabilities' pairs, then the values' */
 static INLINE void context(const int8_t *p, const int8_t *value, int heads, int queries, int keys, int width, const scale *s,
                            int32_t *scratch, int8_t *y, range r) {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib.mcu.export import Program, export_c
+from qatlib.mcu.export import export_c
+from qatlib.mcu.program import Program
 from qatlib.system import toolchain
 
 OPTIONS = ("-std=c99", "-O3")
@@ -26,7 +27,7 @@ class CompiledModel:
 
     def __init__(self, model, packed):
         self.model = model
-        workspace = Program(model, host=not packed).workspace
+        self._workspace = Program(model, host=not packed).workspace
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, Path(folder), "model", host=not packed)
             library = toolchain.library(source, *OPTIONS)
@@ -35,7 +36,6 @@ class CompiledModel:
             [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p],
             None,
         )
-        self._workspace = workspace
 
     def forward(self, counts):
         """int16 (windows, context) -> int16 (windows, horizon): takes and gives what `IntegerModel.forward` does."""

@@ -20,6 +20,7 @@ typedef struct {
 #define APART
 #endif
 
+/* block: clamped */
 static inline int32_t clamped(int32_t v, int32_t low, int32_t high) {
 #if defined(__riscv) /* without conditional moves: one branch for what is within the range, as most values are */
     if (__builtin_expect((uint32_t)v - (uint32_t)low > (uint32_t)(high - low), 0)) return v < low ? low : high;
@@ -29,6 +30,7 @@ static inline int32_t clamped(int32_t v, int32_t low, int32_t high) {
 #endif
 }
 
+/* block: requantised */
 /* clamp(zero + v scaled, rounded half up). SHIFTS: 0 where no scale has an n, 1 where none is negative, else 2. */
 static INLINE int32_t requantised(int32_t v, int32_t m, int n, range r) {
 #if SHIFTS > 1
@@ -44,19 +46,23 @@ static INLINE int32_t requantised(int32_t v, int32_t m, int n, range r) {
     return clamped(r.zero + (int32_t)(((int64_t)v * m + 0x80000000LL) >> 32), r.low, r.high);
 }
 
+/* block: code */
 /* A value of a tensor: signed, or unsigned where its lowest code is 0 or more. */
 static inline int32_t code(const int8_t *x, int i, int is_unsigned) { return is_unsigned ? (uint8_t)x[i] : x[i]; }
 
+/* block: quantise */
 static void quantise(const int16_t *counts, int32_t anchor, int samples, const scale *s, int8_t *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
     for (int i = 0; i < samples; i++) y[i] = (int8_t)requantised(counts[i] - anchor, m, n, r);
 }
 
+/* block: requantise */
 static void requantise(const int8_t *x, int is_unsigned, int zero, int count, const scale *s, int8_t *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
     for (int i = 0; i < count; i++) y[i] = (int8_t)requantised(code(x, i, is_unsigned) - zero, m, n, r);
 }
 
+/* block: products */
 /* sum[0..3] += w x, v x, w u, v u: the products of two rows of weights with two rows of values */
 static INLINE void products(const int8_t *w, const int8_t *v, const int8_t *x, const int8_t *u, int depth, int is_unsigned, int32_t *sum) {
     int32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3];
@@ -76,6 +82,7 @@ static INLINE void products(const int8_t *w, const int8_t *v, const int8_t *x, c
     sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
 }
 
+/* block: spread even four products_of_pairs */
 #if defined(__ARM_FEATURE_DSP)
 /* Columns that go in fours */
 #define PAIRED(depth) ((depth) & ~3)
@@ -114,6 +121,7 @@ static INLINE void products_of_pairs(const int32_t *pairs, const int8_t *x, cons
 }
 #endif
 
+/* block: multiply_typed */
 /* y[row][output] = requantised(sum over depth of w[output] x[row], + bias), two rows and two outputs at a time. Of an odd number of
    either, the last is its own neighbour. first: channel of the first output. pairs: 4 bytes for every column */
 static INLINE void multiply_typed(const int8_t *w, int w_row, const int8_t *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
@@ -140,6 +148,7 @@ static INLINE void multiply_typed(const int8_t *w, int w_row, const int8_t *x, i
     }
 }
 
+/* block: multiply */
 static void multiply(const int8_t *w, int w_row, const int8_t *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
                      const int32_t *bias, const scale *s, int first, int32_t *pairs, int8_t *y, int y_row, range r) {
     if (is_unsigned)
@@ -148,6 +157,7 @@ static void multiply(const int8_t *w, int w_row, const int8_t *x, int x_row, int
         multiply_typed(w, w_row, x, x_row, 0, rows, outputs, depth, bias, s, first, pairs, y, y_row, r);
 }
 
+/* block: unpack */
 /* `count` signed codes of `bits` bits each, lowest bits first, from the code number `first` on */
 static void unpack(const uint8_t *packed, int bits, int first, int count, int8_t *to) {
     int at = first * bits, up = 32 - bits;
@@ -171,6 +181,7 @@ static void unpack(const uint8_t *packed, int bits, int first, int count, int8_t
     }
 }
 
+/* block: linear */
 /* pairs: 4 bytes for every column; scratch: 2 */
 static void linear(const uint8_t *packed, int bits, const int32_t *bias, const scale *s, const int8_t *x, int is_unsigned, int rows,
                    int outputs, int depth, int32_t *pairs, int8_t *scratch, int8_t *y, range r) {
@@ -185,6 +196,7 @@ static void linear(const uint8_t *packed, int bits, const int32_t *bias, const s
     }
 }
 
+/* block: add */
 static void add(const int8_t *x, int x_unsigned, const int8_t *y, int y_unsigned, const int32_t *m1, const int32_t *m2, const int32_t *c,
                 const uint8_t *n, int rows, int channels, int8_t *z, range r) {
     for (int i = 0; i < channels; i++) {
@@ -194,6 +206,7 @@ static void add(const int8_t *x, int x_unsigned, const int8_t *y, int y_unsigned
     }
 }
 
+/* block: scores */
 static void scores(const int8_t *query, const int8_t *key, int heads, int queries, int keys, int width, const scale *s, int32_t *pairs,
                    int8_t *y, range r) {
     for (int h = 0; h < heads; h++)
@@ -201,6 +214,7 @@ static void scores(const int8_t *query, const int8_t *key, int heads, int querie
                  y + h * queries * keys, keys, r);
 }
 
+/* block: softmax */
 static void softmax(const int8_t *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, int8_t *y, int high) {
     for (; rows > 0; rows--, x += keys, y += keys) {
         int32_t largest = x[0];
@@ -215,6 +229,7 @@ static void softmax(const int8_t *x, int rows, int keys, const uint8_t *table, u
     }
 }
 
+/* block: context */
 /* scratch: the values of a head, transposed, width x keys */
 static void context(const int8_t *p, const int8_t *value, int heads, int queries, int keys, int width, const scale *s, int32_t *pairs,
                     int8_t *scratch, int8_t *y, range r) {
@@ -225,6 +240,7 @@ static void context(const int8_t *p, const int8_t *value, int heads, int queries
     }
 }
 
+/* block: pool */
 static void pool(const int8_t *x, int is_unsigned, int zero, int tokens, int channels, const scale *s, int8_t *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
     for (int c = 0; c < channels; c++) {
@@ -234,12 +250,14 @@ static void pool(const int8_t *x, int is_unsigned, int zero, int tokens, int cha
     }
 }
 
+/* block: part */
 /* `count` values, and `zeros` real zeros after them */
 static void part(const int8_t *x, int count, int zeros, int zero, int8_t *y) {
     while (count-- > 0) *y++ = *x++;
     while (zeros-- > 0) *y++ = (int8_t)zero;
 }
 
+/* block: output */
 static void output(const int8_t *x, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon, int16_t *forecast) {
     for (int i = 0; i < horizon; i++) {
         int64_t change = ((int64_t)(code(x, i, is_unsigned) - zero) * m + ((int64_t)1 << (n - 1))) >> n;

@@ -15,9 +15,25 @@ from torch import nn
 
 from qatlib.float_model import layers, train
 from qatlib.integer_model.model import IntegerModel
+from qatlib.quantised_model import quant_layers, quant_moves
 from qatlib.quantised_model.graph import Graph, integers
-from qatlib.quantised_model.quant_layers import TWINS
 from qatlib.quantised_model.quantisers import ActivationQuantizer, split_multiplier
+
+TWINS = {
+    layers.Source: quant_layers.QuantSource,
+    layers.Linear: quant_layers.QuantLinear,
+    layers.Operand: quant_layers.QuantOperand,
+    layers.AddPosition: quant_layers.QuantAddPosition,
+    layers.AddNorm: quant_layers.QuantAddNorm,
+    layers.Scores: quant_layers.QuantScores,
+    layers.Softmax: quant_layers.QuantSoftmax,
+    layers.Context: quant_layers.QuantContext,
+    layers.Pool: quant_layers.QuantPool,
+    layers.Reshape: quant_moves.QuantRearrange,
+    layers.Placeholders: quant_moves.QuantRearrange,
+    layers.LastTokens: quant_moves.QuantRearrange,
+    layers.Output: quant_moves.QuantOutput,
+}
 
 
 def quantize_model(model, config, *, exceptions=None):
@@ -36,9 +52,8 @@ def quantize_model(model, config, *, exceptions=None):
 def _swap(module, config, exceptions, prefix):
     for name, child in module.named_children():
         path = prefix + name
-        if isinstance(
-            child, layers.Dropout
-        ):  # learning the float model's own forecasts needs no dropout: chosen by validation error
+        # learning the float model's own forecasts needs no dropout: chosen by validation error
+        if isinstance(child, layers.Dropout):
             setattr(module, name, nn.Identity())
         elif type(child) in TWINS:
             new = TWINS[type(child)].from_float(child, exceptions.get(path, config))

@@ -1,4 +1,4 @@
-"""Quantised twins of the primitives in `models`: each carries out its part of the integer arithmetic, and writes it
+"""Quantised twins of the primitives in `layers`: each carries out its part of the integer arithmetic, and writes it
 down when asked.
 
 Every twin is made by `from_float(module, config)`; `path` is its place in the model and the name of its operation in
@@ -47,6 +47,10 @@ class Quantized(nn.Module):
         super().__init__()
         self.quantizer = output_quantizer(role, config)
 
+    @classmethod
+    def from_float(cls, module, config):
+        return cls(module.role, config)
+
     def requantise(self, accumulator, accumulator_step):
         """Accumulator in steps of accumulator_step (per channel or scalar) -> Codes."""
         step = self.quantizer.step()
@@ -56,14 +60,16 @@ class Quantized(nn.Module):
         m, n = split_multiplier(accumulator_step / self.quantizer.step())
         return {"m": integers(m, np.uint16), "n": integers(n, np.uint8)}
 
-    def tensor(self, values):
-        return described(values, self.quantizer)
+    def record(self, kind, inputs, codes, arrays, **attributes):
+        """-> the codes, what made them written down in the graph of the last input."""
+        tensor = described(codes.values, self.quantizer)
+        return inputs[-1].graph.record(kind, self.path, inputs, codes, tensor, arrays, **attributes)
 
 
 class QuantSource(Quantized):
     @classmethod
     def from_float(cls, module, config):
-        new = cls(module.role, config)
+        new = super().from_float(module, config)
         new.unit, new.graph = module.unit, None
         return new
 
@@ -72,15 +78,14 @@ class QuantSource(Quantized):
         codes = self.requantise(difference.unsqueeze(-1), unit)
         if self.graph is None:
             return codes
-        return self.graph.record(
-            "quantise", self.path, [], codes, self.tensor(codes.values), self.multiplier_arrays(unit)
-        )
+        tensor = described(codes.values, self.quantizer)
+        return self.graph.record("quantise", self.path, [], codes, tensor, self.multiplier_arrays(unit))
 
 
 class QuantLinear(Quantized):
     @classmethod
     def from_float(cls, module, config):
-        new = cls(module.role, config)
+        new = super().from_float(module, config)
         new.weight, new.bias = module.weight, module.bias
         new.weight_quantizer = WeightQuantizer(
             len(module.weight), bits=config.weight_bits, granularity=config.granularity
@@ -101,10 +106,8 @@ class QuantLinear(Quantized):
     def room(self):
         """What the products leave of the accumulator for the bias; no activation has more than 8 bits."""
         worst = self.weight.shape[1] * 255 * self.weight_quantizer.high
-        worst = min(
-            worst, kernels.ACCUMULATOR_LIMIT // 2
-        )  # too wide to be safe by its widths alone: export checks the weights themselves
-        return kernels.ACCUMULATOR_LIMIT - worst - 1
+        # too wide to be safe by its widths alone: export checks the weights themselves
+        return kernels.ACCUMULATOR_LIMIT - min(worst, kernels.ACCUMULATOR_LIMIT // 2) - 1
 
     def forward(self, x):
         weight, bias, accumulator_step = self.integer_weight(x.step)
@@ -117,7 +120,7 @@ class QuantLinear(Quantized):
             "bias": integers(bias - x.graph.zero_point(x) * weight.sum(1), np.int32),
             **self.multiplier_arrays(accumulator_step),
         }
-        return x.graph.record("linear", self.path, [x], codes, self.tensor(codes.values), arrays, weight_bits=bits)
+        return self.record("linear", [x], codes, arrays, weight_bits=bits)
 
 
 class QuantOperand(Quantized):
@@ -125,15 +128,14 @@ class QuantOperand(Quantized):
 
     @classmethod
     def from_float(cls, module, config):
-        return cls(module.role, config) if config.residual_bits > config.activation_bits else nn.Identity()
+        wider = config.residual_bits > config.activation_bits
+        return super().from_float(module, config) if wider else nn.Identity()
 
     def forward(self, x):
         codes = self.requantise(x.values, x.step)
         if x.graph is None:
             return codes
-        return x.graph.record(
-            "requantise", self.path, [x], codes, self.tensor(codes.values), self.multiplier_arrays(x.step)
-        )
+        return self.record("requantise", [x], codes, self.multiplier_arrays(x.step))
 
 
 class QuantAdd(Quantized):
@@ -159,7 +161,7 @@ class QuantAddNorm(QuantAdd):
 
     @classmethod
     def from_float(cls, module, config):
-        new = cls(module.role, config)
+        new = super().from_float(module, config)
         gain = (module.weight / (module.running_var + module.eps).sqrt()).detach()
         new.gain, new.offset = nn.Parameter(gain), nn.Parameter(module.bias.detach() - module.running_mean * gain)
         return new
@@ -171,7 +173,7 @@ class QuantAddNorm(QuantAdd):
         return self.added(x, y)
 
     def recorded(self, x, y, codes, arrays):
-        return x.graph.record("add", self.path, [x, y], codes, self.tensor(codes.values), arrays)
+        return self.record("add", [x, y], codes, arrays)
 
 
 class QuantAddPosition(QuantAdd):
@@ -179,7 +181,7 @@ class QuantAddPosition(QuantAdd):
 
     @classmethod
     def from_float(cls, module, config):
-        new = cls(module.role, config)
+        new = super().from_float(module, config)
         new.position = module.position
         new.weight_quantizer = WeightQuantizer(
             module.position.shape[1], bits=config.residual_bits, granularity=config.granularity
@@ -198,9 +200,7 @@ class QuantAddPosition(QuantAdd):
     def recorded(self, x, position, codes, arrays):
         bits = self.weight_quantizer.bits
         arrays["position"] = pack(integers(position.values, np.int32), bits)
-        return x.graph.record(
-            "add_position", self.path, [x], codes, self.tensor(codes.values), arrays, position_bits=bits
-        )
+        return self.record("add_position", [x], codes, arrays, position_bits=bits)
 
 
 class QuantScores(nn.Module):
@@ -233,9 +233,8 @@ def softmax(scores, score_step, step, numerator, k, high):
     """`kernels.softmax`, with entries that are computed (a test holds them to the table) and the gradient of the real
     softmax."""
     below = (scores - scores.amax(-1, keepdim=True).detach()) * score_step
-    t = torch.floor(below.detach().exp() * 255 + 0.5) * (
-        1 + below - below.detach()
-    )  # an exponential is its own derivative
+    t = torch.floor(below.detach().exp() * 255 + 0.5)
+    t = t * (1 + below - below.detach())  # an exponential is its own derivative
     total = t.sum(-1, keepdim=True)
     codes = torch.floor(t * torch.floor(numerator / total) * 2.0**-k + 0.5)
     return straight_through(codes.clamp(max=high), torch.where(codes > high, float(high), t / total / step))
@@ -267,7 +266,7 @@ class QuantSoftmax(nn.Module):
 class QuantContext(Quantized):
     @classmethod
     def from_float(cls, module, config):
-        new = cls(module.role, config)
+        new = super().from_float(module, config)
         new.heads = module.heads
         return new
 
@@ -278,75 +277,13 @@ class QuantContext(Quantized):
         if value.graph is None:
             return codes
         arrays = self.multiplier_arrays(product_step)
-        return value.graph.record(
-            "context", self.path, [probabilities, value], codes, self.tensor(codes.values), arrays, heads=self.heads
-        )
+        return self.record("context", [probabilities, value], codes, arrays, heads=self.heads)
 
 
 class QuantPool(Quantized):
-    @classmethod
-    def from_float(cls, module, config):
-        return cls(module.role, config)
-
     def forward(self, x):
         mean_step = x.step / x.values.shape[1]
         codes = self.requantise(x.values.sum(1, keepdim=True), mean_step)
         if x.graph is None:
             return codes
-        return x.graph.record(
-            "pool", self.path, [x], codes, self.tensor(codes.values), self.multiplier_arrays(mean_step)
-        )
-
-
-class QuantRearrange(nn.Module):
-    """Reshape, placeholders (code = zero point) and last tokens move codes and change none."""
-
-    path = ""
-
-    @classmethod
-    def from_float(cls, module, config):
-        new = cls()
-        new.inner = module
-        new.kind = {layers.Reshape: "reshape", layers.Placeholders: "placeholders", layers.LastTokens: "last_tokens"}[
-            type(module)
-        ]
-        return new
-
-    def forward(self, x):
-        codes = x.with_values(self.inner(x.values))
-        if x.graph is None:
-            return codes
-        source = x.graph.tensors[x.tensor]
-        tensor = Tensor(tuple(codes.values.shape[1:]), source.low, source.high, source.zero_point)
-        attributes = {"label": self.inner.label} if self.kind == "placeholders" else {}
-        return x.graph.record(self.kind, self.path, [x], codes, tensor, **attributes)
-
-
-class QuantOutput(nn.Module):
-    """Output codes -> standardised change from the anchor."""
-
-    path = ""
-
-    @classmethod
-    def from_float(cls, module, config):
-        return cls()
-
-    def forward(self, x):
-        return x.values.flatten(1) * x.step
-
-
-TWINS = {
-    layers.Source: QuantSource,
-    layers.Linear: QuantLinear,
-    layers.Operand: QuantOperand,
-    layers.AddPosition: QuantAddPosition,
-    layers.AddNorm: QuantAddNorm,
-    layers.Scores: QuantScores,
-    layers.Softmax: QuantSoftmax,
-    layers.Context: QuantContext,
-    layers.Pool: QuantPool,
-    layers.Reshape: QuantRearrange,
-    layers.Placeholders: QuantRearrange,
-    layers.LastTokens: QuantRearrange,
-    layers.Output: QuantOutput,
-}
+        return self.record("pool", [x], codes, self.multiplier_arrays(mean_step))

@@ -1,16 +1,12 @@
 """Cached, resumable runs: each is trained or calibrated once for its configuration, data and source code, on all cores
 or on a cluster.
 
-A finished run is a folder `build/runs/<key>` with its table row, its float weights or its integer model, and their
-checksums; it appears whole or not at all, so a killed grid, or a power cut, loses at most the runs in progress. One
-that is damaged later is removed, which is said, and made anew. A run is computed without a disk, from what is handed to
-it: see `scale_out`.
+What a run leaves is kept by `storage`. It is computed without a disk, from what is handed to it: see `scale_out`.
 """
 
 import hashlib
 import inspect
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -24,24 +20,14 @@ from qatlib.float_model.config import ModelConfig, Sensor
 from qatlib.integer_model.model import IntegerModel
 from qatlib.quantised_model import fused, ptq, qat
 from qatlib.quantised_model.quantisers import QuantConfig
-from qatlib.system import disk, paths
+from qatlib.runs import storage
+from qatlib.system import paths
 
-COLUMNS = (
-    "dataset, model, method, granularity, weight_bits, activation_bits, residual_bits, edge_bits, seed, "
-    "n_params, size_bytes, "
-    "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
-).split(", ")
-FLOAT_SOURCES = (
-    "data",
-    "float_model",
-    "integer_model/kernels.py",
-    "runs/cached.py",
-)  # folders and files of this package
+# folders and files of this package
+FLOAT_SOURCES = ("data", "float_model", "integer_model/kernels.py", "runs/cached.py")
 QUANT_SOURCES = (*FLOAT_SOURCES, "integer_model", "quantised_model")
 CODE = {".py", ".c", ".cpp"}
 CALIBRATION_WINDOWS = 512
-ROW, SUMS = "row.json", "SHA256SUMS"  # the latter as sha256sum writes it, so that `sha256sum -c` reads it
-FILE_LIMIT = 1 << 26  # bytes; no run writes more than 64 MiB
 
 
 @dataclass(frozen=True)
@@ -97,28 +83,6 @@ def source_hash(*places):
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
-def folder(run, dataset):
-    return paths.BUILD / "runs" / run.key(dataset)
-
-
-def names(run):
-    """The files that a run makes."""
-    weights = (
-        ["quantised.safetensors", "model.safetensors"]
-        if run.quantization
-        else ["float.safetensors"]
-        if run.recipe
-        else []
-    )
-    return {ROW, *weights}
-
-
-def row(run, dataset):
-    """The finished run's table row, or None."""
-    files = kept(run, dataset)
-    return files and json.loads(files[ROW])
-
-
 def cost(run):
     """Relative time that a run takes: tokens squared times epochs."""
     recipe = run.qat_recipe or run.recipe
@@ -127,72 +91,13 @@ def cost(run):
     return epochs * (run.model.tokens**2 + length**2)
 
 
-def kept(run, dataset):
-    """The files of a finished run: {name: bytes}; or None. A damaged one is removed."""
-    place = folder(run, dataset)
-    if (files := _sound(run, place)) is None and place.is_dir():
-        with disk.locked(place.parent):
-            if (files := _sound(run, place)) is None and place.is_dir():  # still, and no other process has made it anew
-                print(f"{run.label}: {place} is damaged, so the run is made anew", flush=True)
-                shutil.rmtree(place)
-    return files
-
-
-def _sound(run, place):
-    """The files of a run's folder if they are those that were written, else None."""
-    try:
-        files = {name: (place / name).read_bytes() for name in names(run)}
-        return files if (place / SUMS).read_bytes() == _sums(files) else None
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-
-
-def _sums(files):
-    return "".join(
-        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())
-    ).encode()
-
-
-def keep(run, dataset, files):
-    """Put the files of a run into their folder, unless it is there already. -> the folder
-
-    ValueError where they are not what such a run makes: they may come from another machine."""
-    _check(run, files)
-    place = folder(run, dataset)
-    disk.make(place.parent)
-    if kept(run, dataset) is None:
-        with disk.locked(place.parent):
-            disk.clear(place.parent)
-            if not place.is_dir():  # else another process finished the same run meanwhile
-                disk.put(place, {**files, SUMS: _sums(files)})
-    return place
-
-
-def _check(run, files):
-    if not isinstance(files, dict) or files.keys() != names(run):
-        raise ValueError(f"{run.label}: its worker sent other files than {', '.join(sorted(names(run)))}")
-    for name in names(run):
-        if not isinstance(files[name], bytes) or len(files[name]) > FILE_LIMIT:
-            raise ValueError(
-                f"{run.label}: its worker sent a {name} that is not bytes, or more than {FILE_LIMIT} of them"
-            )
-    try:
-        found = json.loads(files[ROW])
-        own = {"model": run.model.name, "method": run.method, "seed": run.seed}
-        right = found.keys() <= set(COLUMNS) and found | own == found and type(found["mse"]) is float
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
-        right = False
-    if not right:
-        raise ValueError(f"{run.label}: its worker sent a {ROW} that is no row of this run")
-
-
 def execute(run, dataset):
     """Carry out one run in this process, if need be, and keep its result. -> its folder"""
-    if row(run, dataset) is None:
+    if storage.row(run, dataset) is None:
         for parent in run.parents:
             execute(parent, dataset)
-        keep(run, dataset, compute(run, dataset, [kept(parent, dataset) for parent in run.parents]))
-    return folder(run, dataset)
+        storage.keep(run, dataset, compute(run, dataset, [storage.kept(parent, dataset) for parent in run.parents]))
+    return storage.folder(run, dataset)
 
 
 def compute(run, dataset, parents):
@@ -207,9 +112,9 @@ def compute(run, dataset, parents):
         result, files = _quantised(
             run, dataset, [_loaded(p, dataset, files) for p, files in zip(run.parents, parents, strict=True)]
         )
-    widths = {k: v for k, v in asdict(run.quantization).items() if k in COLUMNS} if run.quantization else {}
+    widths = {k: v for k, v in asdict(run.quantization).items() if k in storage.COLUMNS} if run.quantization else {}
     common = {"dataset": dataset.name, "model": run.model.name, "method": run.method, "seed": run.seed}
-    return files | {ROW: json.dumps({**common, **widths, **result}).encode()}
+    return files | {storage.ROW: json.dumps({**common, **widths, **result}).encode()}
 
 
 @lru_cache(maxsize=4)
@@ -276,14 +181,14 @@ def float_model(run, dataset):
     """The trained float model behind a run, computed first if need be."""
     run = run.parents[0] if run.parents else run
     execute(run, dataset)
-    return _loaded(run, dataset, kept(run, dataset))
+    return _loaded(run, dataset, storage.kept(run, dataset))
 
 
 def quantised_model(run, dataset):
     """The calibrated or QAT-trained model of a quantised run, computed first if need be."""
     execute(run, dataset)
     model = qat.quantize_model(float_model(run, dataset), run.quantization, exceptions=dict(run.exceptions))
-    model.load_state_dict(load(kept(run, dataset)["quantised.safetensors"]))
+    model.load_state_dict(load(storage.kept(run, dataset)["quantised.safetensors"]))
     return model.eval()
 
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 import pandas as pd
 from tqdm import tqdm
 
-from qatlib.runs import cached
+from qatlib.runs import cached, storage
 from qatlib.system import toolchain
 from qatlib.system.console import plain
 
@@ -106,10 +106,10 @@ async def _kind(address):
 def collect(grid, dataset, *, name=""):
     """Table of the runs, one row each in their order; computes what is missing, and shows how far it is."""
     grid = list(grid)
-    missing = [run for run in dict.fromkeys(grid) if cached.row(run, dataset) is None]
+    missing = [run for run in dict.fromkeys(grid) if storage.row(run, dataset) is None]
     if missing:
         _compute(missing, dataset, name)
-    return pd.DataFrame([cached.row(run, dataset) for run in grid], columns=cached.COLUMNS)
+    return pd.DataFrame([storage.row(run, dataset) for run in grid], columns=storage.COLUMNS)
 
 
 def _compute(missing, dataset, name):
@@ -148,7 +148,7 @@ def _with_workers(address):
 
 def _gather(cluster, submitted, dataset, name):
     """Keep what is computed, as it comes, and show how far it is."""
-    waiting = {future: run for run, future in submitted.items() if cached.row(run, dataset) is None}
+    waiting = {future: run for run, future in submitted.items() if storage.row(run, dataset) is None}
     with (
         cluster.as_current(),
         tqdm(total=len(waiting), desc=name, unit="run", file=sys.stdout, mininterval=1, dynamic_ncols=True) as bar,
@@ -156,7 +156,7 @@ def _gather(cluster, submitted, dataset, name):
         while waiting:
             for future in _finished(waiting):
                 run = waiting.pop(future)
-                cached.keep(run, dataset, future.result(timeout=RUN_TIMEOUT))
+                storage.keep(run, dataset, future.result(timeout=RUN_TIMEOUT))
                 bar.set_postfix_str(run.label, refresh=False)
                 bar.update()
 
@@ -201,7 +201,7 @@ def _submit(cluster, missing, dataset):
 
     def submit(run):
         if run not in submitted:
-            key, files = run.key(dataset), cached.kept(run, dataset)
+            key, files = run.key(dataset), storage.kept(run, dataset)
             if files:
                 submitted[run] = cluster.submit(_same, files, key=f"kept-{key}")
             else:

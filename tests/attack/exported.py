@@ -5,7 +5,8 @@ import tempfile
 
 import numpy as np
 
-from qatlib.mcu.export import Program, export_c
+from qatlib.mcu.export import export_c
+from qatlib.mcu.program import Program
 from qatlib.system import toolchain
 
 

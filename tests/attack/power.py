@@ -26,7 +26,7 @@ from qatlib.device.versions import Versions
 from qatlib.float_model.config import ModelConfig
 from qatlib.float_model.train import TrainConfig
 from qatlib.quantised_model.quantisers import QuantConfig
-from qatlib.runs import cached
+from qatlib.runs import cached, storage
 from qatlib.system import disk, paths
 from tests.attack.outcome import Outcome
 
@@ -160,13 +160,13 @@ def run_held(run, dataset, made, done):
         mock.patch.object(cached, "compute", lambda r, *rest: calls.append(r) or made[r]),
         redirect_stdout(io.StringIO()),
     ):
-        kept = cached.kept(run, dataset)
+        kept = storage.kept(run, dataset)
         if kept != files and (kept is not None or done):
             return "another run is believed"
         cached.execute(run, dataset)
-    if cached.kept(run, dataset) != files or (run in calls) == (kept == files):
+    if storage.kept(run, dataset) != files or (run in calls) == (kept == files):
         return "the run was not made anew"
-    return "scratch is left" if calls and list(cached.folder(run, dataset).parent.glob(".*.part")) else None
+    return "scratch is left" if calls and list(storage.folder(run, dataset).parent.glob(".*.part")) else None
 
 
 def tried(what, root, prepare, change, held, short):
@@ -248,11 +248,11 @@ def of_runs(short):
         made = {parent: cached.compute(parent, dataset, []) for parent in run.parents}
         made[run] = cached.compute(run, dataset, list(made.values()))
         held = partial(run_held, run, dataset, made)
-        keep = partial(cached.keep, run, dataset, made[run])
+        keep = partial(storage.keep, run, dataset, made[run])
 
         def damaged(run=run, keep=keep):
             keep()
-            (cached.folder(run, dataset) / cached.ROW).write_bytes(b"{}")
+            (storage.folder(run, dataset) / storage.ROW).write_bytes(b"{}")
 
         yield tried(f"{run.method}: a run is kept", root, lambda: None, keep, held, short)
         yield tried(f"{run.method}: a damaged one is replaced", root, damaged, keep, held, short)

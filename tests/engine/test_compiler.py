@@ -12,7 +12,7 @@ from qatlib.engine.memory import Allocator, Pool, Tables, Unsupported
 from qatlib.engine.random_models import Shape, random_model
 from qatlib.integer_model.model import IntegerModel
 from qatlib.integer_model.program import Operation, Tensor
-from tests.integer_model.test_model import by_hand, with_identity
+from tests.integer_model.by_hand import by_hand, with_identity
 
 CONFIG = CONFIGS["xc7s15"]
 ATTENTION = "encoder.0.attention."

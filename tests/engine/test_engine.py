@@ -12,7 +12,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.registers import OFFSETS, Status, bit, job
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import INPUT, OUTPUT, load, pad
-from tests.integer_model.test_model import by_hand, expected_by_hand, with_identity
+from tests.integer_model.by_hand import by_hand, expected_by_hand, with_identity
 
 CONFIG = CONFIGS["xc7s15"]
 SMALL = Shape(

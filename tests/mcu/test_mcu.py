@@ -9,7 +9,7 @@ import pytest
 
 from qatlib.device import shipped
 from qatlib.engine.random_models import extreme_windows, random_model
-from qatlib.mcu import compiled, emulate, export_c
+from qatlib.mcu import compiled, emulate, export, export_c
 from qatlib.system import toolchain
 
 STRICT = (
@@ -69,6 +69,17 @@ def test_the_fast_way_on_random_models(seed):
     model = random_model(seed)
     counts = extreme_windows(model, seed, 12)
     np.testing.assert_array_equal(compiled(model).forward(counts), model.forward(counts))
+
+
+def test_blank_lines_in_the_functions_change_nothing(tmp_path, monkeypatch):
+    model = random_model(1)
+    texts = [export_c(model, tmp_path, "model", host=True)[0].read_text()]
+    for name in ("KERNELS", "HOST"):
+        (tmp_path / name).write_text(getattr(export, name).read_text().replace(";\n", ";\n\n"))
+        monkeypatch.setattr(export, name, tmp_path / name)
+    texts.append(export_c(model, tmp_path, "model", host=True)[0].read_text())
+    lines = [[line for line in text.splitlines() if line] for text in texts]
+    assert texts[0] != texts[1] and lines[0] == lines[1]
 
 
 @pytest.mark.parametrize("target", emulate.TARGETS)

@@ -16,10 +16,10 @@ import pytest
 from distributed import LocalCluster
 
 from qatlib.quantised_model.quantisers import QuantConfig
-from qatlib.runs import cached, scale_out
+from qatlib.runs import cached, scale_out, storage
 from qatlib.runs.cached import Run
 from qatlib.system import disk, paths, toolchain
-from tests.runs.test_cached import FLOAT, GRID, MODEL, QAT
+from tests.runs.grid import FLOAT, GRID, MODEL, QAT, finished
 
 LONG = replace(FLOAT, epochs=12, batch=16)
 LONG_QAT = replace(QAT, epochs=12, batch=16)
@@ -27,11 +27,6 @@ LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(5)]
 LONG_GRID += [
     Run(MODEL, "qat-symmetric", seed, LONG, QuantConfig(4, 4), LONG_QAT, teachers=(0, 1)) for seed in range(2)
 ]
-
-
-def finished(folder):
-    """{key: its row}, of all that counts as finished."""
-    return {path.parent.name: path.read_bytes() for path in (folder / "runs").glob("[!.]*/row.json")}
 
 
 def wait_until(condition, *, seconds=60, alive=lambda: True):
@@ -72,7 +67,7 @@ def grid_process(build, sensor_csv, tmp_path):
 
 def assert_complete(table, folder, dataset):
     """Every run once, none more."""
-    assert finished(folder).keys() == {cached.folder(run, dataset).name for run in LONG_GRID}
+    assert finished(folder).keys() == {storage.folder(run, dataset).name for run in LONG_GRID}
     assert {path.name for path in (folder / "runs").iterdir()} - {disk.LOCK} == finished(folder).keys()
     assert table["seed"].tolist() == [run.seed for run in LONG_GRID] and table["mse"].notna().all()
     assert (table["equal_outputs"].dropna() == 1).all()
@@ -110,7 +105,7 @@ def test_a_killed_worker_loses_nothing(build, dataset, monkeypatch):
         n_workers=3, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
     ) as cluster:
         monkeypatch.setenv(scale_out.VARIABLE, cluster.scheduler_address)
-        real, killed = cached.keep, []
+        real, killed = storage.keep, []
 
         def keep(run, *arguments):
             if not killed:
@@ -119,11 +114,11 @@ def test_a_killed_worker_loses_nothing(build, dataset, monkeypatch):
                 os.kill(killed[0], signal.SIGKILL)
             return real(run, *arguments)
 
-        monkeypatch.setattr(cached, "keep", keep)
+        monkeypatch.setattr(storage, "keep", keep)
         table = scale_out.collect(LONG_GRID, dataset)
         assert killed
         assert_complete(table, build, dataset)
-        monkeypatch.setattr(cached, "keep", real)
+        monkeypatch.setattr(storage, "keep", real)
         rows = finished(build)
         assert scale_out.collect(LONG_GRID, dataset).equals(table) and finished(build) == rows
         scale_out.client(cluster.scheduler_address).close(timeout=5)
