@@ -1,5 +1,7 @@
 // AXI4-Lite: registers, and the way into the memories. Starts and stops the engine, counts cycles, keeps the cause of an error.
 // Anything wrong ends the run: nothing new is asked of the bus, what is under way there is finished, then BUSY goes down.
+// Timing: o_load, its address and data are valid in the cycle of the write, o_start and a register written in the next one; what is read is
+// valid with s_axi_rvalid, one cycle after its address.
 `default_nettype none
 
 import engine_pkg::*;

@@ -1,4 +1,4 @@
-// Delays a signal by N cycles. There is no reset, so that it becomes shift-register LUTs.
+// Delays a signal by N cycles: o is what i was N cycles before. There is no reset, so that it becomes shift-register LUTs.
 `default_nettype none
 
 module delay #(

@@ -19,6 +19,7 @@ module engine #(
     parameter int OUTPUT_WORDS = 32,
     parameter int TABLES = 8,
     parameter int DIVIDERS = 2,
+    parameter bit PARAM_BLOCKS = 1'b0,  // channels' parameters in block memory, for a device with small LUT memories
     parameter logic [31:0] CONFIG = 0
 ) (
     input  wire         aclk,
@@ -197,7 +198,8 @@ module engine #(
       .PROGRAM_WORDS(PROGRAM_WORDS),
       .INPUT_WORDS(INPUT_WORDS),
       .TABLES(TABLES),
-      .DIVIDERS(DIVIDERS)
+      .DIVIDERS(DIVIDERS),
+      .PARAM_BLOCKS(PARAM_BLOCKS)
   ) u_core (
       .clk(aclk),
       .rst,

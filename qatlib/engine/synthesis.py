@@ -186,9 +186,8 @@ def place_and_route(config, seed=1):
     delays of its wires.
     """
     # the ECP5's LUT memories are 16 deep and its block memories many: the parameters, too, are in blocks here
-    texts = rtl.sources()
-    texts["core.sv"] = re.sub(r'"distributed"(\)\s*\) u_(bias|scale|add))', r'"block"\1', texts["core.sv"])
-    commands = [*_read(texts, config.parameters, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
+    texts, parameters = rtl.sources(), config.parameters | {"PARAM_BLOCKS": 1}
+    commands = [*_read(texts, parameters, "engine"), "synth_ecp5 -top engine -nowidelut -json engine.json"]
     options = "--25k --speed 6 --package CABGA381 --out-of-context --timing-allow-fail --freq 100 --quiet".split()
     options += ["--seed", str(seed), "--json", "engine.json", "--report", "report.json"]
 

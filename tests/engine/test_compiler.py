@@ -178,10 +178,10 @@ def test_operations_that_read_samples_as_they_are():
 
 def test_an_instruction_is_its_fields_lowest_bits_first():
     words = isa.encode(
-        {name: i % 2 for i, (name, _, _) in enumerate(isa.FIELDS)} | {"z1": -1, "low2": -256, "high2": 255}
+        {name: i % 2 for i, (name, *_) in enumerate(isa.FIELDS)} | {"z1": -1, "low2": -256, "high2": 255}
     )
     bits = sum(word << 32 * i for i, word in enumerate(words[:-1]))
-    for i, (name, width, _) in enumerate(isa.FIELDS):
+    for i, (name, width, *_) in enumerate(isa.FIELDS):
         wanted = {"z1": 511, "low2": 256, "high2": 255}.get(name, i % 2)
         assert bits & ((1 << width) - 1) == wanted, name
         bits >>= width
@@ -189,7 +189,7 @@ def test_an_instruction_is_its_fields_lowest_bits_first():
     assert np.bitwise_xor.reduce(np.array(words, np.uint32)) == isa.CHECK
 
 
-@pytest.mark.parametrize(("field", "width"), [(name, width) for name, width, _ in isa.FIELDS])
+@pytest.mark.parametrize(("field", "width"), [(name, width) for name, width, *_ in isa.FIELDS])
 def test_a_field_that_does_not_fit(field, width):
     signed = field in ("z1", "low1", "high1", "z2", "low2", "high2")
     low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
