@@ -186,6 +186,8 @@ def keyboard_interrupt(victim):
 
 
 def keyboard_interrupt_of_a_coroutine(victim):
+    victim.driver.timeout = PATIENCE  # nothing is to run out here, on a busy machine either
+
     def function():
         return asyncio.run(victim.driver.run_async(victim.case.counts))
 
@@ -217,6 +219,8 @@ def thread_that_died(victim):
 
 
 def blocked_by_its_own_coroutine(victim):
+    victim.driver.timeout = PATIENCE  # refused at once, not when that runs out
+
     async def both():
         task = asyncio.create_task(victim.driver.run_async(victim.case.counts))
         await asyncio.sleep(0)
