@@ -75,6 +75,20 @@ def test_notebooks_share_kernel_and_parameters():
     assert len(set(tagged)) == 1
 
 
+def test_every_committed_figure_is_in_the_gallery_of_its_notebook():
+    """With words for whoever cannot see it; each gallery is its notebook's last cell."""
+    shown = []
+    for path in NOTEBOOK_FILES:
+        *others, gallery = json.loads(path.read_text())["cells"]
+        assert gallery["metadata"].get("tags") == ["gallery"] and gallery["cell_type"] == "markdown", path.name
+        assert not any("gallery" in cell["metadata"].get("tags", []) for cell in others), path.name
+        images = re.findall(r"!\[(.*?)\]\((.*?)\)", "".join(gallery["source"]))
+        assert images and all(len(text.split()) > 5 for text, _ in images), path.name
+        assert all(name.startswith(f"../paper_figures/{path.name[:3]}") for _, name in images), path.name
+        shown += [(NOTEBOOKS / name).resolve() for _, name in images]
+    assert sorted(shown) == sorted((ROOT / "paper_figures").glob("[0-9][0-9]_*.png"))
+
+
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
 def test_ruff_finds_nothing(command):
     done = subprocess.run([sys.executable, "-m", "ruff", *command, ROOT], capture_output=True, text=True, timeout=60)

@@ -24,6 +24,7 @@ import time
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
+from qatlib.make.gallery import without_gallery
 from qatlib.system import disk
 from qatlib.system.console import Echo, plain
 from qatlib.system.paths import BUILD, EMBEDDED, FIGURES, FORECASTERS, ROOT, SYNTHESIS
@@ -214,9 +215,10 @@ def _execute(notebook, output, parameters, label):
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(THREADS)
     echo = Echo(label, sys.stdout)
+    output.write_bytes(without_gallery(notebook))
     try:
         papermill.execute_notebook(
-            notebook,
+            output,
             output,
             parameters,
             kernel_name="python3",

@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from qatlib.make.gallery import without_gallery
 from qatlib.system.paths import BUILD, LOWER, NOTEBOOKS, OVERLAYS, PACKAGE, ROOMS, ROOT
 
 NOTEBOOK = "07_pynq_overlay.ipynb"
@@ -60,11 +61,11 @@ def _stage(folder):
     for path in (
         PACKAGE / "__init__.py",
         NOTEBOOKS / "__init__.py",
-        NOTEBOOKS / NOTEBOOK,
         ROOT / "README.md",
         ROOT / "LICENSE",
     ):
         shutil.copy(path, folder / path.relative_to(ROOT))
+    (folder / NOTEBOOKS.name / NOTEBOOK).write_bytes(without_gallery(NOTEBOOKS / NOTEBOOK))
     upper = "|".join(room for room in ROOMS if room not in LOWER)
     described = (ROOT / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(re.sub(rf'^ *"qatlib\.({upper})".*\n', "", described, flags=re.MULTILINE))

@@ -70,6 +70,16 @@ def test_an_unchanged_notebook_is_left_alone(project):
     assert figure.read_text() == "quick,49"
 
 
+def test_the_executed_copy_leaves_the_gallery_out(project):
+    notebook = write(project, "print(6 * 7)")
+    document = nbformat.read(notebook, 4)
+    document.cells.append(nbformat.v4.new_markdown_cell("![seen](figure.png)", metadata={"tags": ["gallery"]}))
+    nbformat.write(document, notebook)
+    assert carry_out(notebook).returncode == 0
+    assert "gallery" in notebook.read_text() and "gallery" not in executed(project).read_text()
+    assert "42" in executed(project).read_text()
+
+
 def test_the_manifest_tells_what_was_run(project):
     assert carry_out(write(project), PROFILE="full", CLEAN="1").returncode == 0
     manifest = json.loads((project / "figures" / "manifest.json").read_text())

@@ -48,6 +48,11 @@ def test_wheel_holds_notebook_models_and_design(wheel):
     ]
 
 
+def test_notebook_on_the_board_names_no_committed_figure(wheel):
+    assert b"../paper_figures/" in (paths.NOTEBOOKS / packaging.NOTEBOOK).read_bytes()
+    assert b"paper_figures" not in wheel.read(f"qatlib/notebooks/{packaging.NOTEBOOK}")
+
+
 def test_wheel_holds_the_lower_half_and_nothing_else(wheel):
     rooms = {name.split("/")[1] for name in wheel.namelist() if name.startswith("qatlib/")}
     assert rooms == {"__init__.py", *paths.LOWER, "notebooks", "overlays"}
