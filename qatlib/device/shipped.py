@@ -2,8 +2,8 @@
 alone.
 
 `overlays/models/<dataset>/<name>.safetensors`; names tell the model's shape and bits of weights and activations.
-`fill_zoo` makes them, and `paper_figures/tables/models.csv` holds their errors. `overlays/models/outputs.csv` holds
-what they forecast: what may differ on no machine.
+`qatlib.make.shipped_models` makes them; `overlays/models/models.csv` holds their errors, as measured then, and
+`overlays/models/outputs.csv` what they forecast: what may differ on no machine.
 """
 
 import csv

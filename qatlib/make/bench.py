@@ -21,6 +21,7 @@ from qatlib.float_model.config import Sensor, patch_config
 from qatlib.quantised_model import fused, ptq
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import comparison
+from qatlib.studies import measured
 from qatlib.system import paths, toolchain
 
 DEFAULT = "patch-c336-d16"
@@ -197,7 +198,7 @@ def main():
             f"paper_figures/ holds a {manifest['profile']} run on {manifest['data']}: no accuracy rows (make "
             f"figures, on ETTh1)"
         )
-    rows += engine_rows(pd.read_csv(paths.SYNTHESIS))
+    rows += engine_rows(measured.table("engine"))
     rows.append(("ETTh1 test set through the simulated pynq-z2", "<= 60 s", "15 s", f"{simulation_seconds():.0f} s"))
     bars = {"full": ("<= 60 min", "30 min"), "quick": ("<= 5 min", "2 min")}[manifest["profile"]]
     seconds = sum(manifest["seconds"].values())

@@ -37,7 +37,8 @@ from qatlib.quantised_model import fused, ptq, qat
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached
 from qatlib.runs.experiment import RECIPES
-from qatlib.system import paths, toolchain
+from qatlib.system import toolchain
+from qatlib.system.measurements import MEASUREMENTS
 
 BITS = 4
 STEPS_TIMED, STEPS_BEFORE = 100, 50
@@ -220,10 +221,10 @@ def single_forecasts(model, integers, data, calibration, *, rounds=5000):
     return table.rename_axis("forecast by").reset_index()
 
 
-def keep(table, path, suffix):
-    """Write a table, and print it under what compiled qatlib's part in it."""
+def keep(name, table, packages, suffix):
+    """Write a measurement, and print it under what compiled qatlib's part in it."""
     compiled = toolchain.described(suffix)
-    table.assign(qatlib_compiled_by=compiled).to_csv(path, index=False)
+    MEASUREMENTS[name].keep(table.to_csv(index=False), ("torch", "numpy", *packages), compiler=compiled)
     print(f"qatlib compiled by {compiled}")
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
@@ -271,9 +272,9 @@ def main():
     )
     table["qatlib_is_faster"] = speed["qatlib"] / table["samples_per_second"]
     table["mse_against_float_percent"] = 100 * (table["mse"] / float_mse - 1)
-    keep(table, paths.TABLES / "peers.csv", ".cpp")
+    keep("peers", table, ("brevitas", "torchao"), ".cpp")
     forecasts = single_forecasts(model, qat.export(ours), test, calibration)
-    keep(forecasts, paths.FORECASTERS, ".c")
+    keep("forecasters", forecasts, ("onnxruntime",), ".c")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import pandas as pd
 from qatlib.device import shipped
 from qatlib.runs import cached, comparison
 from qatlib.runs.experiment import Experiment
-from qatlib.studies import style
-from qatlib.system import paths
+from qatlib.system import measurements, paths
 
 WINDOWS = 512
 COLUMNS = ["dataset", "name", *comparison.WIDTHS, "size_bytes", "mse_validation", "mse", "mse_integer", "equal_outputs"]
@@ -20,7 +19,8 @@ def main():
     table = pd.concat([fill(etth1, etth1.engine_runs()), fill(weather, uniform)])
     write_windows(weather)  # of ETTh1 none: its licence does not allow parts
     write_outputs("etth1", "jfk-weather")
-    print(style.save_table(table, "models").to_string(index=False))
+    measurements.MEASUREMENTS["models"].keep(table.to_csv(index=False), ("torch", "numpy"))
+    print(table.to_string(index=False))
 
 
 def fill(experiment, named):

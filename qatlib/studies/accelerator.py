@@ -14,7 +14,6 @@ from qatlib.engine.synthesis import DEVICES
 from qatlib.integer_model.model import IntegerModel
 from qatlib.runs import cached
 from qatlib.studies import published
-from qatlib.system import paths
 
 SIMULATED = "simulated RTL"
 ELSEWHERE = "published elsewhere"
@@ -151,15 +150,8 @@ def _latency(fields):
     return max(constants.CODE_LATENCY, constants.MAX_LATENCY if fields.get("track_max") else 0)
 
 
-def synthesis():
-    """The committed table of what the engine takes, and what was verified. FileNotFoundError says how to get it."""
-    if not paths.SYNTHESIS.is_file():
-        raise FileNotFoundError(f"{paths.SYNTHESIS} is missing: `make verify` writes it, in half an hour")
-    return pd.read_csv(paths.SYNTHESIS)
-
-
 def area(table):
-    """Of the synthesis table: config, device, resource, used, budget, percent."""
+    """Of the engine's measurement: config, device, resource, used, budget, percent."""
     used = table.groupby("config", sort=False)[RESOURCES].max()
     rows = [
         (config, DEVICES[config].name, resource, value, getattr(DEVICES[config], resource))
@@ -171,7 +163,7 @@ def area(table):
 
 
 def clocks(table):
-    """{configuration: MHz after place and route on an ECP5}, of the synthesis table, where there is one."""
+    """{configuration: MHz after place and route on an ECP5}, of the engine's measurement, where there is one."""
     return table.groupby("config", sort=False)["fmax_ecp5_mhz"].max().dropna().to_dict()
 
 

@@ -29,13 +29,14 @@ BASELINE_NAMES = {"persistence": "persistence", "seasonal": "seasonal naive", "r
 DASHES = {"persistence": (5, 2), "seasonal": (1, 1.5), "ridge": (6, 2, 1, 2), "float": (1, 0)}
 
 
-def save(ax, name, frame, dataset):
-    """Write FIGURES/name.svg, .png and .csv (the frame), the data set's name on the figure. -> the figure."""
+def save(ax, name, frame, dataset, note=""):
+    """Write FIGURES/name.svg, .png and .csv (the frame), on the figure the data set's name, and the note beneath.
+
+    -> the figure."""
     figure = ax.figure
-    note = f"  ({dataset.note})" if dataset.note else ""
-    figure.suptitle(
-        f"{dataset.name}, {dataset.target}{note}", x=0.99, ha="right", fontsize=9, color="0.35", parse_math=False
-    )
+    about = f"{dataset.name}, {dataset.target}" + (f"  ({dataset.note})" if dataset.note else "")
+    title = f"{about}\n{note}" if note else about
+    figure.suptitle(title, x=0.99, ha="right", fontsize=9, color="0.35", parse_math=False)
     paths.FIGURES.mkdir(parents=True, exist_ok=True)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
         figure.savefig(paths.FIGURES / (name + suffix), metadata=metadata)

@@ -11,10 +11,6 @@ ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
 BUILD = Path(os.environ.get("QATLIB_BUILD") or ROOT / "build").resolve()  # run cache and executed notebooks
 FIGURES = Path(os.environ.get("QATLIB_FIGURES") or ROOT / "paper_figures").resolve()
 TABLES = FIGURES / "tables"
-SYNTHESIS = (
-    ROOT / "paper_figures" / "tables" / "engine.csv"
-)  # the committed one, wherever figures go: `make verify` writes it
-FORECASTERS = SYNTHESIS.with_name("forecasters.csv")  # likewise of `make bench-peers`
 STYLE = PACKAGE / "system" / "figures.mplstyle"  # of every figure, on a board too
 EMBEDDED = ROOT / "data"  # the data set that ships with the project
 OVERLAYS = ROOT / "overlays" if CHECKOUT else PACKAGE / "overlays"

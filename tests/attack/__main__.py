@@ -3,8 +3,6 @@ prints it."""
 
 import argparse
 import importlib
-import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -13,14 +11,10 @@ import pandas as pd
 
 from qatlib.runs import cached
 from qatlib.system import toolchain
+from qatlib.system.measurements import processor
 
 PARTS = ("models", "csvs", "engines", "driver", "power", "sanitizers", "kills")
 RESULTS = Path(__file__).with_name("results.csv")
-
-
-def processor():
-    found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
 
 
 def main():

@@ -22,7 +22,7 @@ DATASETS = ("etth1", "jfk-weather")
 
 @pytest.fixture(scope="module")
 def table():
-    return pd.read_csv(paths.ROOT / "paper_figures" / "tables" / "models.csv")
+    return pd.read_csv(paths.MODELS / "models.csv")
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

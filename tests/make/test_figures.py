@@ -1,5 +1,6 @@
 """`python -m qatlib.make.figures` on small notebooks: what runs, what is left alone, how it fails."""
 
+import ast
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 
 from qatlib.data.sources import SOURCES
-from qatlib.make import figures
+from qatlib.make import execution, figures, manifest, records
 from qatlib.system import disk, paths
 from qatlib.system.console import plain
 
@@ -53,6 +54,38 @@ def executed(project, name="01_trial"):
     return project / "build" / "notebooks" / f"{name}.ipynb"
 
 
+def test_until_there_is_something_to_run_the_standard_library_is_enough():
+    code = f"import sys; sys.path.append({str(paths.ROOT)!r}); import qatlib.make.figures; print(*sys.modules)"
+    bare = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=True)
+    assert {name.partition(".")[0] for name in done.stdout.split()} <= {*sys.stdlib_module_names, "__main__", "qatlib"}
+
+
+# Whatever notebook 11 and the runner write under a name of their own.
+PAGES = {"manifest.json", "report.html", "README.md"}
+
+
+def test_the_notebooks_write_what_is_committed_no_more_and_no_less():
+    listed = subprocess.run(["git", "-C", paths.ROOT, "ls-files", "paper_figures"], capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no repository that tells what is committed")
+    committed = {name.removeprefix("paper_figures/") for name in listed.stdout.split()}
+    cells = [c for p in paths.NOTEBOOKS.glob("[0-9]*.ipynb") for c in json.loads(p.read_text())["cells"]]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    assert committed - PAGES == {name for call in calls for name in written_by(call)}
+
+
+def written_by(call):
+    """The files of `style.save(ax, "01_x", ..)`, `style.save_table(frame, "x")`, `panel.table("x", ..)`."""
+    name = ast.unparse(call.func)
+    at = {"style.save": 1, "panel.save": 1, "style.save_table": 1, "panel.table": 0}.get(name)
+    if at is None:
+        return []
+    file = call.args[at].value
+    return [f"{file}{end}" for end in (".svg", ".png", ".csv")] if name.endswith(".save") else [f"tables/{file}.csv"]
+
+
 def test_an_unchanged_notebook_is_left_alone(project):
     notebook = write(project, FIGURE)
     figure = project / "figures" / "figure.csv"
@@ -82,7 +115,7 @@ def test_the_executed_copy_leaves_the_gallery_out(project):
 
 def test_the_manifest_tells_what_was_run(project):
     assert carry_out(write(project), PROFILE="full", CLEAN="1").returncode == 0
-    manifest = json.loads((project / "figures" / "manifest.json").read_text())
+    found = json.loads((project / "figures" / "manifest.json").read_text())
     expected = {
         "data": "jfk-weather",
         "sha256": SOURCES["jfk-weather"].sha256,
@@ -90,10 +123,10 @@ def test_the_manifest_tells_what_was_run(project):
         "profile": "full",
     }
     expected["parameters"] = {"profile": "full", "data": "jfk-weather", "clean": True}
-    assert manifest | expected == manifest
-    assert set(manifest) >= {"commit", "dirty", "versions", "threads"}
-    assert set(manifest["versions"]) == {"python", *figures.VERSIONS}
-    assert set(manifest["seconds"]) == {"01_trial"}
+    assert found | expected == found
+    assert set(found) >= {"commit", "dirty", "versions", "threads", "processor"}
+    assert set(found["versions"]) == {"python", *manifest.VERSIONS}
+    assert set(found["seconds"]) == {"01_trial"}
 
 
 def test_a_failure_names_notebook_cell_and_traceback_and_is_not_finished(project):
@@ -152,7 +185,7 @@ def test_a_parameter_that_the_notebook_lacks_is_an_error_before_anything_runs(pr
     ],
 )
 def test_bad_parameters_are_refused(variable, text, advice):
-    with pytest.raises(figures.PipelineError, match=f"^{variable}={re.escape(plain(text))}: .*{advice}"):
+    with pytest.raises(execution.PipelineError, match=f"^{variable}={re.escape(plain(text))}: .*{advice}"):
         figures.read_parameters({variable: text})
 
 
@@ -171,17 +204,17 @@ def test_parameters_are_read(tmp_path, monkeypatch):
 
 
 def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
-    monkeypatch.setattr(figures, "SYNTHESIS", tmp_path / "engine.csv")
+    monkeypatch.setattr(records, "EXECUTED", tmp_path)
+    monkeypatch.setattr(records, "OVERLAYS", tmp_path / "overlays")
     notebook, data = tmp_path / "01_trial.ipynb", tmp_path / "own.csv"
     notebook.write_text("a")
     data.write_text("1")
     parameters = {"data": str(data)}
-    seen = {figures.fingerprint(notebook, parameters, ["00_before"])}
+    seen = {records.fingerprint(notebook, parameters, ["00_before"])}
 
     def changed():
         before = len(seen)
-        seen.add(figures.fingerprint(notebook, parameters, ["00_before"]))
+        seen.add(records.fingerprint(notebook, parameters, ["00_before"]))
         return len(seen) > before
 
     os.utime(data)
@@ -192,17 +225,19 @@ def test_the_fingerprint_follows_contents(tmp_path, monkeypatch):
     assert changed()
     (tmp_path / "00_before.json").write_text(json.dumps(RECORD | {"key": "of another source"}))
     assert changed()
-    (tmp_path / "engine.csv").write_text("config")
-    assert changed()
+    for measured in ("engine/measured/engine.csv", "models/models.json"):
+        disk.make((tmp_path / "overlays" / measured).parent)
+        (tmp_path / "overlays" / measured).write_text("config")
+        assert changed(), measured
 
 
 def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
+    monkeypatch.setattr(records, "EXECUTED", tmp_path)
     for name in ("01_first", "02_second", "03_third"):
         (tmp_path / f"{name}.json").write_text(
             json.dumps(RECORD | {"outputs": {"shared.csv": "0", f"{name}.csv": "0"}})
         )
-    figures._disown("02_second", ["shared.csv"])
+    records.disown("02_second", ["shared.csv"])
     outputs = {path.stem: set(json.loads(path.read_text())["outputs"]) for path in tmp_path.glob("*.json")}
     assert outputs == {
         "01_first": {"01_first.csv"},
@@ -257,11 +292,11 @@ def test_two_runs_in_one_tree_never_mix(project):
 def test_a_notebook_runs_after_those_it_takes_results_from(tmp_path):
     for name in ("02_float", "03_ptq", "04_qat", "08_low", "11_verdict", "12_more"):
         (tmp_path / f"{name}.ipynb").touch()
-    assert figures.sources(tmp_path / "11_verdict.ipynb") == ["03_ptq", "04_qat", "08_low"]
+    assert records.sources(tmp_path / "11_verdict.ipynb") == ["03_ptq", "04_qat", "08_low"]
     assert (
-        figures.sources(tmp_path / "03_ptq.ipynb") == ["02_float"] and figures.sources(tmp_path / "12_more.ipynb") == []
+        records.sources(tmp_path / "03_ptq.ipynb") == ["02_float"] and records.sources(tmp_path / "12_more.ipynb") == []
     )
-    assert figures.SOURCES.keys() <= {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
+    assert records.SOURCES.keys() <= {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
 
 
 BROKEN = [b"", b"{", b"null", b"[]", b"7", b'"text"', b"{}", b"\xff", b"[" * 100_000]
@@ -274,16 +309,16 @@ BROKEN += [json.dumps(RECORD | {"about": about}).encode() for about in (None, []
 
 @pytest.mark.parametrize("content", BROKEN)
 def test_what_is_no_record_was_never_finished(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(figures, "EXECUTED", tmp_path)
+    monkeypatch.setattr(records, "EXECUTED", tmp_path)
     for name in ("01_trial", "02_next"):
         (tmp_path / f"{name}.ipynb").touch()
     (tmp_path / "01_trial.json").write_text(json.dumps(RECORD))
-    assert figures.is_current("01_trial", "0")
+    assert records.is_current("01_trial", "0")
     (tmp_path / "01_trial.json").write_bytes(content)
-    assert not figures.is_current("01_trial", "0") and figures._record("01_trial") == {}
-    figures._disown("02_next", ["a.csv"])
-    monkeypatch.setattr(figures, "MANIFEST", tmp_path / "manifest.json")
-    figures.write_manifest(tmp_path / "01_trial.ipynb", {})
+    assert not records.is_current("01_trial", "0") and records.read("01_trial") == {}
+    records.disown("02_next", ["a.csv"])
+    monkeypatch.setattr(records, "MANIFEST", tmp_path / "manifest.json")
+    manifest.write(tmp_path / "01_trial.ipynb", {})
     assert json.loads((tmp_path / "manifest.json").read_text()) == {"seconds": {}}
 
 

