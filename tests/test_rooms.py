@@ -63,6 +63,19 @@ def test_an_init_hands_names_on_and_does_nothing_else():
         assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, path
 
 
+def test_files_and_functions_are_short():
+    """300 lines a file, 40 a function: what is longer holds more than one concern."""
+    python = [*paths.PACKAGE.rglob("*.py"), *(paths.ROOT / "tests").rglob("*.py")]
+    files = [*python, *(paths.OVERLAYS / "engine").glob("*.sv")]
+    assert len(python) < len(files)
+    lengths = {str(path): len(path.read_text().splitlines()) for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+    nodes = [(path, node) for path in python for node in ast.walk(ast.parse(path.read_text()))]
+    functions = [(path, node) for path, node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f"{path}: {node.name}": node.end_lineno - node.lineno + 1 for path, node in functions}
+    assert {name: lines for name, lines in lengths.items() if lines > 40} == {}
+
+
 def test_the_lower_half_imports_with_numpy_alone():
     """Every module of it, in a process that finds the standard library, NumPy and this package only; a board's also
     pynq and matplotlib."""

@@ -19,14 +19,11 @@ def export_c(model, folder, name="forecaster", *, guard=None, host=False):
     ValueError where the name is none for a C library, or the guard is of another context.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,62}", name, re.ASCII):
-        raise ValueError(
-            f"{name!r} is no name in C; give one of letters, digits and underscores that begins with a letter"
-        )
+        what = "one of letters, digits and underscores that begins with a letter"
+        raise ValueError(f"{name!r} is no name in C; give {what}")
     if guard and guard.context != model.context:
-        raise ValueError(
-            f"the guard is for windows of {guard.context} samples, the model for {model.context}; fit it to the "
-            f"model's windows"
-        )
+        windows = f"windows of {guard.context} samples, the model for {model.context}"
+        raise ValueError(f"the guard is for {windows}; fit it to the model's windows")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
@@ -94,17 +91,8 @@ def _kernels(program):
 
 
 def _guard(model, name, guard):
-    values = [
-        guard.day,
-        LONGEST_GAP,
-        guard.low,
-        guard.high,
-        guard.jump,
-        guard.spike,
-        guard.stuck,
-        guard.drift,
-        guard.noise,
-    ]
+    fields = "low", "high", "jump", "spike", "stuck", "drift", "noise"  # after the two first, in the order of guard.c
+    values = [guard.day, LONGEST_GAP, *(getattr(guard, field) for field in fields)]
     call = f"look(counts, {model.context}, (limits){{{', '.join(map(str, values))}}})"
     return f"\n{GUARD.read_text()}\nuint8_t {name}_guard(int16_t *counts) {{ return {call}; }}\n"
 

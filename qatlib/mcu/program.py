@@ -52,9 +52,7 @@ class Program:
         """A constant array; -> its name in C."""
         label = f"{self.labels[operation.path]}_{name}"
         array = np.ravel(array)
-        if self.host and (
-            len(array) > 1 or name == "bias"
-        ):  # read as vectors; a scale of one channel is read by itself
+        if self.host and (len(array) > 1 or name == "bias"):  # vectors; a scale of one channel is read by itself
             array = np.pad(array, (0, _padded(len(array)) - len(array)))
         values = ", ".join(map(str, array.tolist()))
         self.constants.append(f"static const {kind} {label}[{len(array)}] = {{{values}}};")
@@ -73,9 +71,10 @@ class Program:
         self.constants.append(f"static const scale {label} = {{{', '.join(map(str, fields))}}};")
         return f"&{label}"
 
-    def _range(self, operation):
+    def _result(self, operation):
+        """Its place and its range."""
         tensor = self.model.tensors[operation.output]
-        return f"(range){{{tensor.zero_point}, {tensor.low}, {tensor.high}}}"
+        return self._place(operation.output), f"(range){{{tensor.zero_point}, {tensor.low}, {tensor.high}}}"
 
     def _unsigned(self, name):
         return int(self.model.tensors[name].low >= 0)
@@ -87,16 +86,13 @@ class Program:
         return self._constant(operation, name, self.model.arrays[f"{operation.path}.{name}"], kind)
 
     def _quantise(self, o):
-        self._call(
-            "quantise", "counts", "anchor", self.model.context, self._scale(o), self._place(o.output), self._range(o)
-        )
+        self._call("quantise", "counts", "anchor", self.model.context, self._scale(o), *self._result(o))
 
     def _requantise(self, o):
         x = o.inputs[0]
         tensor = self.model.tensors[x]
-        count = math.prod(tensor.shape)
-        arguments = self._unsigned(x), tensor.zero_point, count, self._scale(o), self._place(o.output), self._range(o)
-        self._call("requantise", self._place(x), *arguments)
+        arguments = self._unsigned(x), tensor.zero_point, math.prod(tensor.shape), self._scale(o)
+        self._call("requantise", self._place(x), *arguments, *self._result(o))
 
     def _linear(self, o):
         (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
@@ -106,37 +102,15 @@ class Program:
             weights = [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
         weights += [self._array(o, "bias", "int32_t"), self._scale(o)]
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
-        self._call(
-            "linear",
-            *weights,
-            *x,
-            rows,
-            outputs,
-            depth,
-            *self._scratch_places(o, depth),
-            self._place(o.output),
-            self._range(o),
-        )
+        scratch = self._scratch_places(o, depth)
+        self._call("linear", *weights, *x, rows, outputs, depth, *scratch, *self._result(o))
 
     def _add(self, o, y=None):
         x = o.inputs[0]
         rows, channels = self.model.tensors[o.output].shape
         y = y or (self._place(o.inputs[1]), self._unsigned(o.inputs[1]))
-        factors = [
-            self._array(o, name, kind)
-            for name, kind in (("m1", "int32_t"), ("m2", "int32_t"), ("c", "int32_t"), ("n", "uint8_t"))
-        ]
-        self._call(
-            "add",
-            self._place(x),
-            self._unsigned(x),
-            *y,
-            *factors,
-            rows,
-            channels,
-            self._place(o.output),
-            self._range(o),
-        )
+        factors = [self._array(o, name, "int32_t") for name in ("m1", "m2", "c")] + [self._array(o, "n", "uint8_t")]
+        self._call("add", self._place(x), self._unsigned(x), *y, *factors, rows, channels, *self._result(o))
 
     def _add_position(self, o):
         """The positions are unpacked into the place of the result, which takes theirs one by one."""
@@ -149,56 +123,32 @@ class Program:
         width = self.model.tensors[o.inputs[0]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
         pairs = self._scratch_places(o, width)[0]
-        self._call(
-            "scores", *places, heads, queries, keys, width, self._scale(o), pairs, self._place(o.output), self._range(o)
-        )
+        self._call("scores", *places, heads, queries, keys, width, self._scale(o), pairs, *self._result(o))
 
     def _softmax(self, o):
         heads, queries, keys = self.model.tensors[o.output].shape
         table = self._array(o, "table", "uint8_t")
         numerator, k = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("numerator", "k"))
-        high = self.model.tensors[o.output].high
-        self._call(
-            "softmax", self._place(o.inputs[0]), heads * queries, keys, table, numerator, k, self._place(o.output), high
-        )
+        x, y, high = self._place(o.inputs[0]), self._place(o.output), self.model.tensors[o.output].high
+        self._call("softmax", x, heads * queries, keys, table, numerator, k, y, high)
 
     def _context(self, o):
         heads, queries, keys = self.model.tensors[o.inputs[0]].shape
         width = self.model.tensors[o.inputs[1]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
         scratch = self._scratch_places(o, keys)
-        self._call(
-            "context",
-            *places,
-            heads,
-            queries,
-            keys,
-            width,
-            self._scale(o),
-            *scratch,
-            self._place(o.output),
-            self._range(o),
-        )
+        self._call("context", *places, heads, queries, keys, width, self._scale(o), *scratch, *self._result(o))
 
     def _pool(self, o):
         x = o.inputs[0]
         tensor = self.model.tensors[x]
-        arguments = (
-            self._unsigned(x),
-            tensor.zero_point,
-            *tensor.shape,
-            self._scale(o),
-            self._place(o.output),
-            self._range(o),
-        )
-        self._call("pool", self._place(x), *arguments)
+        arguments = self._unsigned(x), tensor.zero_point, *tensor.shape, self._scale(o)
+        self._call("pool", self._place(x), *arguments, *self._result(o))
 
     def _part(self, o, start, count):
         after = self.model.tensors[o.output]
-        zeros = math.prod(after.shape) - count
-        self._call(
-            "part", f"{self._place(o.inputs[0])} + {start}", count, zeros, after.zero_point, self._place(o.output)
-        )
+        x, zeros = f"{self._place(o.inputs[0])} + {start}", math.prod(after.shape) - count
+        self._call("part", x, count, zeros, after.zero_point, self._place(o.output))
 
     def _placeholders(self, o):
         before, label = math.prod(self.model.tensors[o.inputs[0]].shape), o.attributes["label"]
