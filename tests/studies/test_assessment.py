@@ -9,7 +9,7 @@ import pytest
 
 from qatlib.device import shipped
 from qatlib.runs.experiment import Experiment
-from qatlib.studies import accelerator, assessment, cost, report
+from qatlib.studies import accelerator, assessment, cost, plan, report
 from qatlib.studies.cost import Option, Terms
 from qatlib.system import paths
 
@@ -47,7 +47,7 @@ def tables():
 
 def test_what_the_verdict_must_say(tables):
     verdict = tables["verdict"]
-    assert list(verdict.columns) == assessment.COLUMNS
+    assert list(verdict.columns) == assessment.VERDICT_COLUMNS
     for value, evidence in (
         ("mse", "mse_evidence"),
         ("latency_us", "latency_evidence"),
@@ -57,7 +57,7 @@ def test_what_the_verdict_must_say(tables):
         assert set(verdict[evidence].dropna()) <= {"measured", "simulated", "estimated", "published"}
     assert (
         not (verdict["energy_evidence"] == "measured").any()
-        and not (verdict["latency_evidence"] == "measured").loc[verdict["target"] != assessment.LAPTOP].any()
+        and not (verdict["latency_evidence"] == "measured").loc[verdict["target"] != cost.HERE].any()
     )
 
 
@@ -71,11 +71,12 @@ def test_one_model_on_every_target(monkeypatch):
     monkeypatch.setattr(assessment, "_floats", lambda _: [])
     table = pd.DataFrame([("QAT", 4, 4, 0.1, 0.1, subject.model.size_bytes, 1, None)], columns=[*METHOD_COLUMNS, "run"])
     verdict, checked = assessment.everywhere(experiment, table)
+    assert list(verdict.columns) == [*assessment.VERDICT_COLUMNS, "count"]
     assert (checked["outputs"] == checked["equal"]).all() and (checked["outputs"] > 0).all()
     placed = verdict.set_index("target")
-    assert {assessment.LAPTOP, "ESP32", assessment.SWITCHED, *assessment.TARGETS.values()} == set(placed.index)
+    assert {"ESP32", cost.SWITCHED, *cost.TARGETS.values()} == set(placed.index)
     cycles = accelerator.latencies([subject], [assessment.CONFIGS["xc7s15"]])["cycles"].iloc[0]
-    fpga, off = placed.loc["XC7S15, waits idle"], placed.loc["XC7S15, switched off between"]
+    fpga, off = placed.loc[cost.IDLING], placed.loc[cost.SWITCHED]
     assert (off["latency_us"], off["energy_uj"]) == pytest.approx(
         (fpga["latency_us"] + 40_000, fpga["energy_uj"] + 11_850)
     )
@@ -86,7 +87,7 @@ def test_one_model_on_every_target(monkeypatch):
         (placed.loc[cost.M4.name, "energy_uj"] / 1e3 + cost.M4.idle.typical * 3600) * 24 / 1e3
     )
     (option,) = assessment.options(
-        verdict, {cost.M4.name: (1, 2, 3), assessment.LAPTOP: (4, 5, 6)}, 3600
+        verdict, {cost.M4.name: (1, 2, 3), cost.HERE: (4, 5, 6)}, 3600
     )  # a laptop cannot sleep
     assert option.bytes_a_day == 400 and option.joules_a_day == pytest.approx(day[cost.M4.name] + 0.274)
     with pytest.raises(ValueError, match=r"no target 'M4'; choose from .*STM32L4"):
@@ -105,7 +106,7 @@ def test_a_gate_closes(tables):
         tables["11_break_even"],
         tables["11_break_even"].iloc[:0],
     ):  # with and without a cloud to compare with
-        states = assessment.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
+        states = plan.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
         assert states["alarms"] == "passed" and states[["detection", "equal"]].eq("failed").all()
         assert states[["latency", "delivered", "break_even"]].eq("open").all()
 
