@@ -37,7 +37,7 @@ GRID = [
 
 
 @pytest.fixture(scope="module")
-def collected(dataset, tmp_path_factory):
+def collected(dataset, tmp_path_factory, in_process):
     """(table of the grid, the build folder it left)"""
     build = tmp_path_factory.mktemp("collected")
     with pytest.MonkeyPatch.context() as patch:
@@ -213,14 +213,6 @@ def test_the_code_of_a_technique_is_part_of_the_key(dataset, monkeypatch):
 
 
 # -- what goes wrong
-
-
-def test_the_error_of_a_failing_run_reaches_the_caller(build, dataset):
-    """Runs that were finished before it are kept."""
-    bad = Run(MODEL, "ptq-nonsense", 0, FLOAT, QuantConfig())
-    with pytest.raises(ValueError, match="unknown PTQ method 'nonsense'"):
-        scale_out.collect([bad], dataset)
-    assert set(finished(build)) == entries(build) == {cached.folder(bad.parents[0], dataset).name}
 
 
 def test_a_run_that_fails_leaves_nothing(build, dataset, monkeypatch):
