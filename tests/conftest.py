@@ -10,9 +10,10 @@ import torch
 
 from qatlib.data import sets, sources
 from qatlib.float_model import train, transformer
-from qatlib.float_model.config import ModelConfig, Sensor
+from qatlib.float_model.config import FAMILIES, ModelConfig, Sensor
 from qatlib.quantised_model import ptq, qat
 from qatlib.quantised_model.quantisers import QuantConfig
+from qatlib.runs import cached, experiment, scale_out
 from qatlib.system import paths
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
@@ -30,6 +31,19 @@ def build(tmp_path, monkeypatch):
     """An empty build folder."""
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     return tmp_path / "build"
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """Runs are computed in this process: no worker has to start, and to import torch, for small ones."""
+
+    def compute(missing, dataset, name):
+        for run in missing:
+            cached.execute(run, dataset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale_out, "_compute", compute)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -147,3 +161,37 @@ def both_codes():
         ].zero_point
 
     return codes
+
+
+@pytest.fixture(scope="session")
+def small_home(tmp_path_factory):
+    """The folders of `small`: what one module has computed, the next one finds."""
+    return tmp_path_factory.mktemp("small")
+
+
+@pytest.fixture(scope="module")
+def small(sensor_csv, small_home):
+    """A quick experiment in folders of its own, one epoch for everything."""
+    fast = dict(epochs=1, batch=128, averaging=0.5)
+    recipes = train.TrainConfig(**fast), qat.QATConfig(**fast, distil=1.0)
+    figures = small_home / "figures"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in (("BUILD", small_home / "build"), ("FIGURES", figures), ("TABLES", figures / "tables")):
+            patch.setattr(paths, name, folder)
+        patch.setattr(experiment, "RECIPES", dict.fromkeys(FAMILIES, recipes))
+        yield experiment.Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
+
+
+@pytest.fixture(scope="module")
+def accuracy(small, in_process):
+    """Table of the default model's baselines, float, one PTQ and two QAT runs."""
+    grid = [r for r in small.all_runs() if r.model == small.default_model]
+    methods = ("ptq-mse", "qat-asymmetric")
+    return small.table(
+        r for r in grid if not r.quantization or (r.quantization.weight_bits == 4 and r.method in methods)
+    )
+
+
+@pytest.fixture
+def four_bit_run(small, accuracy):
+    return small.quantised_run(weight_bits=4, activation_bits=4)

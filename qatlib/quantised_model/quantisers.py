@@ -44,6 +44,11 @@ class QuantConfig:
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"unknown granularity {self.granularity!r}; choose one of {', '.join(GRANULARITIES)}")
 
+    @property
+    def label(self):
+        """W4A4 and the like."""
+        return f"W{self.weight_bits}A{self.activation_bits}"
+
 
 @dataclass(frozen=True)
 class Codes:

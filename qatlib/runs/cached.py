@@ -60,7 +60,7 @@ class Run:
 
     @property
     def label(self):
-        width = f" W{self.quantization.weight_bits}A{self.quantization.activation_bits}" if self.quantization else ""
+        width = f" {self.quantization.label}" if self.quantization else ""
         return f"{self.model.name} {self.method}{width} seed {self.seed}"
 
     def key(self, dataset):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from qatlib.quantised_model.quantisers import QuantConfig
+
 CONFIDENCE = 0.9
 WIDTHS = ["weight_bits", "activation_bits"]
 
@@ -48,7 +50,7 @@ def paired_change(table, reference, by):
 
 def width_label(row):
     """W4A4 and the like; empty for a float model or baseline."""
-    return "" if np.isnan(row.weight_bits) else f"W{row.weight_bits:.0f}A{row.activation_bits:.0f}"
+    return "" if np.isnan(row.weight_bits) else QuantConfig(int(row.weight_bits), int(row.activation_bits)).label
 
 
 def with_labels(table):

@@ -25,7 +25,7 @@ RECIPES = {
     "decoder": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
 }
 EIGHT = QuantConfig(scheme="asymmetric")
-WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
+GRID_WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
 ENGINE_WIDTHS = ((8, 8), (4, 4), (2, 2))
 FOUR = QuantConfig(4, 4, scheme="adaptive")
 MIXED = {  # by the end of a primitive's path; all others as FOUR
@@ -121,7 +121,7 @@ class Experiment:
 
     def ptq(self):
         """Default model x methods x granularities x widths x seeds; residual stream and edges at 8 bit."""
-        widths = [w for w in WIDTHS if w[0] == w[1]] if self.full else [(8, 8), (4, 4), (2, 2)]
+        widths = [w for w in GRID_WIDTHS if w[0] == w[1]] if self.full else [(8, 8), (4, 4), (2, 2)]
         return [
             Run(
                 self.default_model,
@@ -153,7 +153,7 @@ class Experiment:
     def qat(self):
         """Default model x schemes x widths x seeds, the other models at 8 and 4 bit; residual stream and edges at 8
         bit."""
-        widths = WIDTHS if self.full else ((8, 8), (4, 4), (2, 2), (2, 4))
+        widths = GRID_WIDTHS if self.full else ((8, 8), (4, 4), (2, 2), (2, 4))
         schemes = SCHEMES if self.full else ("symmetric", "asymmetric")
         grid = [(self.default_model, s, w) for s in schemes for w in widths]
         others = self.other_models if self.full else self.other_models[:1]

@@ -14,11 +14,11 @@ from qatlib.engine.synthesis import DEVICES
 from qatlib.integer_model.model import IntegerModel
 from qatlib.runs import cached
 from qatlib.studies import published
+from qatlib.studies.style import SIMULATED
 
-SIMULATED = "simulated RTL"
 ELSEWHERE = "published elsewhere"
 RESOURCES = ["lut", "ff", "dsp", "bram36"]
-COLUMNS = (
+LATENCY_COLUMNS = (
     "model, width, config, macs, predicted, cycles, interval, bound, microseconds, per_second, outputs, equal, "
     "evidence, source, note"
 ).split(", ")
@@ -51,11 +51,9 @@ def trained_models(experiment):
 
 
 def trained_model(experiment, run):
-    width = f"W{run.quantization.weight_bits}A{run.quantization.activation_bits}"
     windows = cached.splits(run.model, experiment.dataset)[2]
-    return TrainedModel(
-        "mixed" if run.exceptions else width, cached.integer_model(run, experiment.dataset), windows.counts
-    )
+    width = "mixed" if run.exceptions else run.quantization.label
+    return TrainedModel(width, cached.integer_model(run, experiment.dataset), windows.counts)
 
 
 def attempt(model, config):
@@ -170,14 +168,14 @@ def clocks(table):
 def latencies(found, configs, *, windows=8):
     """Each subject on each configuration, by simulation: a row a pair, also where it does not fit (`note` says why).
 
-    -> COLUMNS: predicted and interval: cycles from window to window, by the compiler and simulated; cycles: of one
-    window alone; microseconds: of those, at published.CLOCK; per_second: forecasts at the interval; equal: outputs that
-    are the IntegerModel's.
+    -> LATENCY_COLUMNS: predicted and interval: cycles from window to window, by the compiler and simulated; cycles: of
+    one window alone; microseconds: of those, at published.CLOCK; per_second: forecasts at the interval; equal: outputs
+    that are the IntegerModel's.
     """
     with ThreadPoolExecutor() as pool:  # an engine that is not built yet takes a C++ compiler some time
         engines = list(pool.map(Rtl, configs))
     rows = [_latency_row(s, rtl, windows) for rtl in engines for s in found]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=LATENCY_COLUMNS)
 
 
 def _latency_row(s, rtl, windows):

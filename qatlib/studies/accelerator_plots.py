@@ -1,13 +1,11 @@
-"""The figures of the accelerator, `plot_x(frame, ax=None) -> Axes` as in `plots`. What was simulated says so on the
+"""The figures of the accelerator, `plot_x(frame, ax=None) -> Axes` as in `style`. What was simulated says so on the
 figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter
 
 from qatlib.studies import published
-from qatlib.studies.accelerator import SIMULATED
-from qatlib.studies.style import PALETTE
+from qatlib.studies.style import PALETTE, SIMULATED, in_unit, label_rows, say_evidence, unit_ticks
 
 ISSUE, WAIT = PALETTE[0], "0.75"
 KINDS = {  # of what fills a lane of the schedule
@@ -33,21 +31,8 @@ RESOURCES = {
 }
 
 
-def _say(ax, evidence):
-    """What kind of numbers these are, at the top left; short, since `plots.save` puts the data at the top right."""
-    ax.figure.text(0.01, 0.99, evidence, va="top", fontsize=9, color="0.35")
-
-
-def _rows(ax, labels):
-    """A row a label, from the top; lines behind the bars, and none along them."""
-    ax.set_yticks(range(len(labels)), labels, fontsize=10)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.grid(axis="y", visible=False)
-    ax.set_axisbelow(True)
-
-
 def plot_cycles(frame, axes=None):
-    """Cycles by operation, a panel a width. frame: `frames_engine.operations`, and interval (simulated)."""
+    """Cycles by operation, a panel a width. frame: `accelerator.operations`, and interval (simulated)."""
     panels, order = list(dict.fromkeys(frame["width"])), list(dict.fromkeys(frame["operation"]))
     if axes is None:
         size = (3.2 + 3.3 * len(panels), 0.3 * len(order) + 2.2)
@@ -61,14 +46,14 @@ def plot_cycles(frame, axes=None):
         ax.plot(bound, y, "|", color="black", ms=13, mew=2, label="bound: its multiply-accumulates, every lane in use")
         ax.set_title(f"{panel}: {part['interval'].max():,.0f} cycles a window,\nbound {part['bound'].sum():,.0f}")
         ax.set(xlabel="cycles")
-        _rows(ax, order)
+        label_rows(ax, order)
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    _say(axes[0], f"{SIMULATED}: {frame['model'].iloc[0]} on {frame['config'].iloc[0]}")
+    say_evidence(axes[0], f"{SIMULATED}: {frame['model'].iloc[0]} on {frame['config'].iloc[0]}")
     return axes[0]
 
 
 def plot_schedule(frame, ax=None):
-    """What overlaps. frame: `frames_engine.schedule`."""
+    """What overlaps. frame: `accelerator.schedule`."""
     buses = ("bus in", "bus out")
     lanes = [buses[0], *(n for n in dict.fromkeys(frame["lane"]) if n not in buses), buses[1]]
     ax = ax or plt.subplots(figsize=(9.5, 0.27 * len(lanes) + 1.8))[1]
@@ -85,13 +70,13 @@ def plot_schedule(frame, ax=None):
     )
     ax.axvline(last, color="0.35", lw=1, dashes=(4, 2))
     ax.text(0.992 * last, len(lanes) - 1, f"last word out: {last:,}  ", ha="right", va="center", fontsize=9)
-    _rows(ax, lanes)
+    label_rows(ax, lanes)
     ax.set(
         xlabel="cycles after the first word of the window came in (pale: the windows after it)", xlim=(0, 1.12 * last)
     )
     ax.legend(loc="lower left", bbox_to_anchor=(0, 0.06), fontsize=9)
     first = frame.iloc[0]
-    _say(ax, f"{SIMULATED}: {first['model']} {first['width']} on {first['config']}")
+    say_evidence(ax, f"{SIMULATED}: {first['model']} {first['width']} on {first['config']}")
     return ax
 
 
@@ -105,16 +90,16 @@ def plot_area(frame, ax=None):
         ax.barh(y, row.percent, 0.17, color=colour)
         ax.text(row.percent + 1, y, f"{row.used:,g} of {row.budget:,g} {name}", va="center", fontsize=9, bbox=PLAIN)
     ax.axvline(100, color="black", lw=1.2)
-    _rows(ax, [f"{config}\non {device}" for config, device in configs.items()])
+    label_rows(ax, [f"{config}\non {device}" for config, device in configs.items()])
     top = max(100, frame["percent"].max())
     ax.set(xlabel="of what the chip holds (%)", xlim=(0, 1.3 * top))
     ax.set_xticks([t for t in ax.get_xticks() if t <= top])
-    _say(ax, "Yosys synthesis, not placed and routed")
+    say_evidence(ax, "Yosys synthesis, not placed and routed")
     return ax
 
 
 def plot_latency(frame, clocks, ax=None):
-    """Latencies beside published ones. frame: `frames_engine.beside_published`; clocks: {configuration: MHz reached on
+    """Latencies beside published ones. frame: `accelerator.beside_published`; clocks: {configuration: MHz reached on
     an ECP5}."""
     lines = _lines(frame)
     ax = ax or plt.subplots(figsize=(10, 0.27 * len(lines) + 2.4))[1]
@@ -122,15 +107,15 @@ def plot_latency(frame, clocks, ax=None):
         _plot_line(ax, y, rows.dropna(subset=["microseconds"]), clocks)
         if y and rows["model"].iloc[0] != lines[y - 1][1]["model"].iloc[0]:
             ax.axhline(y - 0.5, color="0.85", lw=0.8)
-    _rows(ax, [label for label, _ in lines])
+    label_rows(ax, [label for label, _ in lines])
     ax.set_xscale("log")
     ax.set_xlim(right=7 * frame["microseconds"].max())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _time(x)))
+    ax.xaxis.set_major_formatter(unit_ticks("s", 1e-6))
     ax.set(xlabel=f"latency of one forecast (log scale; cycles at {published.CLOCK} MHz, as published)")
     handles, names = ax.get_legend_handles_labels()
     kinds = dict(zip(names, handles, strict=True))
     ax.figure.legend(kinds.values(), kinds.keys(), loc="outside lower center", ncols=2, fontsize=9)
-    _say(ax, f"in colour: {SIMULATED}, not measured; in black: published")
+    say_evidence(ax, f"in colour: {SIMULATED}, not measured; in black: published")
     return ax
 
 
@@ -143,7 +128,7 @@ def _plot_line(ax, y, rows, clocks):
         return
     last = rows.loc[rows["microseconds"].idxmax()]
     device = f", {last['config']}" if last["evidence"] in MARKS else ""
-    ax.text(1.2 * last["microseconds"], y, _time(last["microseconds"]) + device, va="center", fontsize=9)
+    ax.text(1.2 * last["microseconds"], y, in_unit(last["microseconds"] / 1e6, "s") + device, va="center", fontsize=9)
 
 
 def _lines(frame):
@@ -164,11 +149,3 @@ def _kind(row, clocks):
         return row.evidence
     reached = f" (an ECP5 reaches {clocks[row.config]:.0f} MHz)" if row.config in clocks else ""
     return f"{row.config}, {SIMULATED}{reached}"
-
-
-def _time(microseconds):
-    """1.5 µs, 44 ms: three digits."""
-    for size, unit in ((1e6, "s"), (1e3, "ms")):
-        if microseconds >= size:
-            return f"{microseconds / size:.3g} {unit}"
-    return f"{microseconds:.3g} µs"

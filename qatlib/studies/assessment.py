@@ -1,8 +1,7 @@
-"""The frames of notebook 11: every method on every target, what a device costs over its years, and the gates of a
-plan."""
+"""The frames of notebook 11: every method on every target, and what a device costs over its years."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -10,20 +9,16 @@ import torch
 
 from qatlib.engine import CONFIGS
 from qatlib.float_model import train
-from qatlib.mcu import compiled, emulate
-from qatlib.mcu.export import Program
+from qatlib.mcu import compiled
+from qatlib.mcu.program import Program
 from qatlib.runs import cached
 from qatlib.runs.comparison import final_error
 from qatlib.studies import accelerator, cost, measured, microcontroller, published, recipes, search
 
-COLUMNS = (
+VERDICT_COLUMNS = (
     "target, method, weight_bits, activation_bits, mse, mse_evidence, size_bytes, ram_bytes, latency_us, "
-    "latency_evidence, energy_uj, "
-    "energy_evidence"
+    "latency_evidence, energy_uj, energy_evidence"
 ).split(", ")
-LAPTOP, CLOUD = "laptop (a server's x86-64 core)", "cloud over {}"
-TARGETS = {"rv32imc": cost.RV32.name, "cortex-m4": cost.M4.name, "xc7s15": "XC7S15, waits idle", "pynq-z2": "PYNQ-Z2"}
-SWITCHED = "XC7S15, switched off between"
 BRAM36_BYTES = 36 * 1024 // 8
 EMULATED_WINDOWS, ROUNDS = 3, 200
 ONNX = "float, onnxruntime"
@@ -49,17 +44,9 @@ def methods(experiment):
             run = recipes.run(experiment, config, experiment.seeds[0])
             found.append(("QAT", *_bits(run), uniform[uniform["width"] == width], run))
     found.append(("QAT, mixed widths", np.nan, np.nan, mixed.chosen, mixed.run(experiment)))
+    columns = ["mse_validation", "size_bytes"]
     rows = [
-        (
-            method,
-            w,
-            a,
-            final_error(table).mean(),
-            table["mse_validation"].mean(),
-            table["size_bytes"].mean(),
-            len(table),
-            run,
-        )
+        (method, w, a, final_error(table).mean(), *table[columns].mean(), len(table), run)
         for method, w, a, table, run in found
     ]
     columns = ["method", "weight_bits", "activation_bits", "mse", "mse_validation", "size_bytes", "seeds", "run"]
@@ -71,39 +58,61 @@ def _bits(run):
 
 
 def everywhere(experiment, table):
-    """Every method (table: of `methods`) on every target. -> the verdict (COLUMNS), outputs on a target, of which equal
-    to NumPy's.
+    """Every method (table: of `methods`) on every target. -> the verdict (VERDICT_COLUMNS, and count: instructions,
+    cycles or, on a laptop, microseconds), outputs on a target, of which equal to NumPy's.
 
     A laptop's times are measured here (onnxruntime's: by `make bench-peers`); instructions and cycles are simulated,
     and become times and energies by `cost`."""
-    subjects = [accelerator.trained_model(experiment, run) for run in table["run"]]
-    configs = [CONFIGS[name] for name in TARGETS if name in CONFIGS]
-    emulated = microcontroller.emulated(subjects, EMULATED_WINDOWS)
-    simulated = accelerator.latencies(subjects, configs)
-    rams = _engine_ram()
-    rows = _floats(experiment) + _published()
-    for i, (row, subject) in enumerate(zip(table.itertuples(), subjects, strict=True)):
-        about = {**_method(row), "mse": row.mse, "mse_evidence": "measured", "size_bytes": row.size_bytes}
-        rows.append(
-            {
-                **about,
-                **_on_laptop(_one_by_one(subject.model, subject.counts), Program(subject.model, host=True).workspace),
-            }
-        )
-        for part in emulated.iloc[i * len(emulate.TARGETS) : (i + 1) * len(emulate.TARGETS)].itertuples():
-            device = cost.DEVICES[part.target]
-            found = {"target": TARGETS[part.target], "size_bytes": part.flash_bytes, "ram_bytes": part.ram_bytes}
-            rows.append({**about, **found, **_estimated(device, part.instructions, "estimated")})
-        for k, config in enumerate(configs):
-            part = simulated.iloc[k * len(subjects) + i]
-            if part["evidence"] == accelerator.SIMULATED:
-                found = {"target": TARGETS[config.name], "ram_bytes": rams.get(config.name)}
-                rows.append({**about, **found, **_estimated(cost.DEVICES[config.name], part["cycles"], "simulated")})
-                if config.name == "xc7s15":
-                    rows.append(rows[-1] | {"target": SWITCHED} | _with_start(cost.FPGA, part["cycles"]))
-    checked = pd.concat([emulated.rename(columns={"target": "on"}), simulated.rename(columns={"config": "on"})])
-    checked = checked.groupby("on", sort=False)[["outputs", "equal"]].sum().astype(int).reset_index()
-    return pd.DataFrame(rows, columns=COLUMNS), checked
+    subjects = [_subject(experiment, row) for row in table.itertuples()]
+    laptop, counted = _timed(subjects), _counted(subjects)
+    named = table.assign(model=[s.model.name for s in subjects], width=[s.width for s in subjects])
+    fits = pd.concat([laptop, counted]).dropna(subset="count")
+    placed = named.merge(fits, on=["model", "width"])  # in the order of the methods, and of the targets within each
+    rows = _floats(experiment) + _published() + [row for part in placed.itertuples() for row in _placed(part)]
+    checked = counted.groupby("on", sort=False)[["outputs", "equal"]].sum().astype(int).reset_index()
+    return pd.DataFrame(rows, columns=[*VERDICT_COLUMNS, "count"]), checked
+
+
+def _subject(experiment, row):
+    """The trained model of a method; its width tells PTQ from QAT, so that model, width and target are one row each."""
+    subject = accelerator.trained_model(experiment, row.run)
+    return replace(subject, width=f"{row.method} {subject.width}")
+
+
+def _timed(subjects):
+    """Each model on this computer, as `_counted`."""
+    rows = [(s.model.name, s.width, "laptop", _one_by_one(s), Program(s.model, host=True).workspace) for s in subjects]
+    return pd.DataFrame(rows, columns=["model", "width", "on", "count", "ram_bytes"]).assign(by="measured")
+
+
+def _counted(subjects):
+    """Each model on the emulated microcontrollers and the simulated engines: model, width, on (of cost.TARGETS),
+    outputs, equal, count (of instructions or cycles; NaN: it does not fit), flash_bytes, ram_bytes, by (evidence)."""
+    configs = [CONFIGS[name] for name in cost.TARGETS if name in CONFIGS]
+    emulated = microcontroller.emulated(subjects, EMULATED_WINDOWS).assign(by="estimated")
+    simulated = accelerator.latencies(subjects, configs).assign(by="simulated")
+    simulated["ram_bytes"] = simulated["config"].map(_engine_ram())
+    parts = (
+        emulated.rename(columns={"target": "on", "instructions": "count"}),
+        simulated.rename(columns={"config": "on", "cycles": "count"}),
+    )
+    return pd.concat(parts)
+
+
+def _placed(part):
+    """Rows of the verdict for a method on a target: one, or one for each way in which an FPGA waits."""
+    found = {
+        **_method(part),
+        "target": cost.TARGETS[part.on],
+        "mse": part.mse,
+        "mse_evidence": "measured",
+        "size_bytes": part.size_bytes if np.isnan(part.flash_bytes) else part.flash_bytes,
+        "ram_bytes": part.ram_bytes,
+        **_estimated(cost.DEVICES[part.on], part.count, part.by),
+    }
+    yield found
+    if found["target"] == cost.IDLING:
+        yield found | {"target": cost.SWITCHED} | _with_start(cost.FPGA, part.count)
 
 
 def _method(row):
@@ -112,6 +121,7 @@ def _method(row):
 
 def _estimated(device, count, evidence):
     return {
+        "count": count,
         "latency_us": 1e6 * device.seconds(count).typical,
         "latency_evidence": evidence,
         "energy_uj": 1e3 * device.millijoules(count).typical,
@@ -128,13 +138,13 @@ def _with_start(device, cycles):
     }
 
 
-def _on_laptop(microseconds, workspace=None):
-    return {"target": LAPTOP, "ram_bytes": workspace} | _estimated(cost.LAPTOP, microseconds, "measured")
+def _on_laptop(microseconds):
+    return {"target": cost.HERE} | _estimated(cost.LAPTOP, microseconds, "measured")
 
 
-def _one_by_one(model, counts):
+def _one_by_one(subject):
     """Median microseconds of one forecast by the compiled C."""
-    fast = compiled(model)
+    fast, counts = compiled(subject.model), subject.counts
     return _microseconds(lambda i: fast.forward(counts[i : i + 1]), len(counts))
 
 
@@ -174,10 +184,10 @@ def _floats(experiment):
     size = {"size_bytes": table["size_bytes"].iloc[0]}
     rows = [{**about, **size, **_on_laptop(microseconds), "method": "float, PyTorch"}]
     rows += [{**about, **size, **timed} for timed in _onnxruntime(experiment)]
-    for radio in cost.RADIOS:
+    for cloud, radio in cost.CLOUDS.items():
         sent = {"latency_us": 1e6 * radio.seconds.typical, "latency_evidence": "estimated"}
         sent |= {"energy_uj": 1e3 * radio.message.typical, "energy_evidence": "estimated"}
-        rows.append({**about, **sent, "target": CLOUD.format(radio.name), "method": "float, in the cloud"})
+        rows.append({**about, **sent, "target": cloud, "method": "float, in the cloud"})
     baselines = experiment.table(experiment.baselines())
     here = baselines[baselines["model"] == experiment.default_model.name].drop_duplicates("method")
     rows += [
@@ -202,9 +212,9 @@ def note(verdict):
 
 def _published():
     """The Transformer on an ESP32 from which the paper starts, on data of its own: no error to compare."""
-    theirs = published.LATENCIES[published.LATENCIES["device"] == "ESP32"].iloc[0]
+    theirs = published.LATENCIES[published.LATENCIES["device"] == cost.ESP32.name].iloc[0]
     energy = 1e3 * (cost.ESP32.active * (theirs["microseconds"] / 1e6)).typical
-    about = {"target": "ESP32", "method": "PTQ, as published", "weight_bits": 8, "activation_bits": 8}
+    about = {"target": cost.ESP32.name, "method": "PTQ, as published", "weight_bits": 8, "activation_bits": 8}
     times = {
         "latency_us": theirs["microseconds"],
         "latency_evidence": "published",
@@ -219,12 +229,8 @@ def a_day(verdict, period):
     joules_a_day, its range.
 
     Nothing for what cannot sleep, a laptop or a whole board, and for what takes longer than the period."""
-    four = _four_bits(verdict).set_index("target")["latency_us"]
-    counts = {}
-    for key, name in TARGETS.items():
-        if name in four.index:
-            device = cost.DEVICES[key]
-            counts[key] = four[name] * device.clock / (device.cycles_per_instruction or cost.Range(1, 1, 1)).typical
+    four = four_bits(verdict).dropna(subset="count").set_index("target")["count"]
+    counts = {key: four[name] for key, name in cost.TARGETS.items() if name in four.index}
     rows = [
         (option, *(mj * cost.DAY / period / 1e3 for mj in energy))
         for option, energy in cost.per_request(counts, period).items()
@@ -232,15 +238,17 @@ def a_day(verdict, period):
     return pd.DataFrame(rows, columns=["target", "joules_a_day_low", "joules_a_day", "joules_a_day_high"])
 
 
-def _four_bits(verdict):
+def four_bits(verdict):
+    """The rows of the 4-bit QAT model."""
     return verdict[(verdict["method"] == "QAT") & (verdict["weight_bits"] == 4)]
 
 
 def by_target(verdict, period):
     """One row a target: the 4-bit model where a model runs there, else what does; with `a_day`, and the period."""
-    four, placed = _four_bits(verdict), verdict[verdict["target"] != "any"]
+    four, placed = four_bits(verdict), verdict[verdict["target"] != "any"]
     others = placed[~placed["target"].isin(four["target"])].groupby("target", sort=False).tail(1)
-    return pd.concat([four, others]).merge(a_day(verdict, period), on="target", how="left").assign(period=period)
+    rows = pd.concat([four, others]).drop(columns="count")
+    return rows.merge(a_day(verdict, period), on="target", how="left").assign(period=period)
 
 
 def options(verdict, prices, period, messages_a_day=1):
@@ -258,7 +266,7 @@ def options(verdict, prices, period, messages_a_day=1):
                 f"left out, {target}: no model of this shape runs there, it cannot sleep, or it takes longer "
                 f"than {period} s"
             )
-        elif target.startswith("cloud"):
+        elif target in cost.CLOUDS:
             found.append(cost.Option(target, unit, engineering, upkeep, cost.bytes_a_day(period), joules[target]))
         else:
             sent = cost.bytes_a_day(cost.DAY / messages_a_day), messages_a_day * radio.message.typical / 1e3
@@ -285,59 +293,3 @@ def break_even(options, terms):
     never stays so)."""
     rows = [(a.name, b.name, terms.break_even(a, b)) for a in options for b in options if a is not b]
     return pd.DataFrame(rows, columns=["option", "against", "devices"])
-
-
-GATES = {  # key: stage, what must hold, bar, unit
-    "error_baseline": ("proof of concept", "test error of the 4-bit integers, against the best baseline", "< 0", "%"),
-    "error_float": ("proof of concept", "the same, against the float model", "< 2", "%"),
-    "equal": ("proof of concept", "outputs on simulated and emulated hardware that equal NumPy's", ">= 100", "%"),
-    "flash": ("proof of concept", "flash of a Cortex-M4, code and parameters", "< 20", "kB"),
-    "alarms": ("pilot", "sound windows that the guard distrusts", "< 1", "%"),
-    "detection": ("pilot", "faulty windows that it finds, the worst kind of fault", ">= 95", "%"),
-    "update": ("pilot", "devices updated and rolled back without a visit", ">= 100", "%"),
-    "latency": ("pilot", "measured latency, against the estimate", "< 2", "times"),
-    "energy": ("pilot", "measured energy of a forecast, against the estimate", "< 2", "times"),
-    "field_error": ("pilot", "error of ten devices over eight weeks, against the best baseline", "< 0", "%"),
-    "break_even": (
-        "production",
-        "devices from which on the microcontroller pays against the cloud",
-        "< 10000",
-        "devices",
-    ),
-    "delivered": ("production", "hours with a forecast, over three months", ">= 99", "%"),
-    "visits": ("production", "visits to a device in a year", "< 0.2", "visits"),
-}
-
-
-def gates(verdict, checked, detection, crossings):
-    """The plan: what must hold before the next stage begins, and what of it is known. -> key, stage, gate, bar, found,
-    unit, state
-
-    found: empty where only a board or the field can tell; state: passed, failed or open, as what rests on assumed
-    prices stays. checked: of `everywhere`; detection: of `frames_real.detection`; crossings: of `break_even`."""
-    error = verdict.set_index("method")["mse"]
-    four, flash = (_four_bits(verdict).set_index("target")[column] for column in ("mse", "size_bytes"))
-    sound = detection["strength"] == 0
-    pays = crossings[(crossings["option"] == cost.M4.name) & crossings["against"].str.startswith("cloud")]["devices"]
-    found = {
-        "error_baseline": 100 * (four.iloc[0] / verdict[verdict["target"] == "any"]["mse"].min() - 1),
-        "error_float": 100 * (four.iloc[0] / error["float, PyTorch"] - 1),
-        "equal": 100 * checked["equal"].sum() / checked["outputs"].sum(),
-        "flash": flash[cost.M4.name] / 1e3,
-        "alarms": detection[sound]["distrusted"].max(),
-        "detection": detection[~sound & (detection["strength"] == detection["bar"])]["found"].min(),
-        "break_even": min(pays, default=None),
-    }
-    states = {
-        key: "open" if found.get(key) is None or key == "break_even" else _state(bar, found[key])
-        for key, (_, _, bar, _) in GATES.items()
-    }
-    rows = [
-        (key, stage, gate, bar, found.get(key), unit, states[key]) for key, (stage, gate, bar, unit) in GATES.items()
-    ]
-    return pd.DataFrame(rows, columns=["key", "stage", "gate", "bar", "found", "unit", "state"])
-
-
-def _state(bar, found):
-    sign, limit = bar.split()
-    return "passed" if (found >= float(limit) if sign == ">=" else found < float(limit)) else "failed"

@@ -1,57 +1,60 @@
-"""The figures of notebook 11, `plot_x(frame, ax=None) -> Axes` as in `plots`."""
+"""The figures of notebook 11, `plot_x(frame, ax=None) -> Axes` as in `style`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from qatlib.studies import assessment, cost
-from qatlib.studies.accelerator_plots import _rows, _time
-from qatlib.studies.style import BASELINE_NAMES, DASHES, PALETTE
+from qatlib.runs.comparison import width_label
+from qatlib.studies import cost
+from qatlib.studies.style import BASELINE_NAMES, DASHES, PALETTE, label_rows, unit_ticks
 
-COLOURS = {
-    assessment.LAPTOP: "0.45",
+TARGET_COLOURS = {
+    cost.HERE: "0.45",
     cost.RV32.name: PALETTE[0],
     cost.M4.name: PALETTE[1],
-    assessment.TARGETS["xc7s15"]: PALETTE[2],
-    assessment.SWITCHED: PALETTE[5],
-    assessment.TARGETS["pynq-z2"]: PALETTE[9],
-    "cloud over NB-IoT or LTE-M": PALETTE[3],
-    "cloud over Wi-Fi": PALETTE[4],
-    "ESP32": "black",
+    cost.IDLING: PALETTE[2],
+    cost.SWITCHED: PALETTE[5],
+    cost.BOARD.name: PALETTE[9],
+    **dict(zip(cost.CLOUDS, PALETTE[3:5], strict=True)),
+    cost.ESP32.name: "black",
 }
 MARKERS = {"measured": "o", "simulated": "s", "estimated": "x", "published": "D"}
 STYLES = {"PTQ": ("s", PALETTE[1]), "QAT": ("o", PALETTE[0]), "float": ("D", PALETTE[2]), "ridge": ("X", "0.35")}
-PLACES = {
-    "W2A4": (-20, -3),
-    "W3A3": (2, 7),
-    "mixed": (-4, -14),
-    "QAT W2A2": (0, 7),
-    "PTQ W4A4": (20, 4),
-    "QAT W4A4": (14, -14),
+PLACES = {  # of a label, in points beside its mark, where the usual place is taken
+    ("QAT", "W2A4"): (-20, -3),
+    ("QAT", "W3A3"): (2, 7),
+    ("QAT", "mixed"): (-4, -14),
+    ("QAT", "W2A2"): (0, 7),
+    ("PTQ", "W4A4"): (20, 4),
+    ("QAT", "W4A4"): (14, -14),
 }
-SIZES = (2e3, 5e3, 10e3, 20e3, 40e3, 100e3)
-PANELS = (
-    ("mse", "test MSE"),
-    ("size_bytes", "stored"),
-    ("latency_us", "latency of a forecast"),
-    ("energy_uj", "energy of a forecast"),
+SIZE_TICKS = (2e3, 5e3, 10e3, 20e3, 40e3, 100e3)
+PANELS = (  # column, title, unit, and how many of it the column counts
+    ("mse", "test MSE", "", 1),
+    ("size_bytes", "stored", "B", 1),
+    ("latency_us", "latency of a forecast", "s", 1e-6),
+    ("energy_uj", "energy of a forecast", "J", 1e-6),
 )
 
 
+def _width(row):
+    """W4A4 and the like; empty for float models, baselines and mixed widths."""
+    return "" if row.weight_bits == 32 else width_label(row)
+
+
 def _label(row):
-    if np.isnan(row.weight_bits) or row.weight_bits == 32:
-        return row.method
     method, comma, more = row.method.partition(",")
-    return f"{method} W{row.weight_bits:.0f}A{row.activation_bits:.0f}{comma}{more}"
+    return f"{method} {width}{comma}{more}" if (width := _width(row)) else row.method
 
 
-def _bytes(x):
-    return f"{x:,.0f} B" if x < 1e3 else f"{x / 1e3:,.0f} kB"
+def _within(ax, ticks):
+    low, high = ax.get_xlim()
+    return [tick for tick in ticks if low < tick < high]
 
 
-def _energy(x):
-    return f"{x:g} µJ" if x < 1e3 else f"{x / 1e3:g} mJ" if x < 1e6 else f"{x / 1e6:g} J"
+def _evidence_handles(width):
+    return [Line2D([], [], marker=m, ls="", color="0.6", mew=width, label=name) for name, m in MARKERS.items()]
 
 
 def plot_verdict(frame, axes=None):
@@ -61,90 +64,87 @@ def plot_verdict(frame, axes=None):
     order = list(dict.fromkeys(labels))
     if axes is None:
         axes = plt.subplots(1, 4, figsize=(13, 0.36 * len(order) + 2.4), sharey=True)[1]
-    for ax, (column, title) in zip(axes, PANELS, strict=True):
-        for row, label in zip(placed.itertuples(), labels, strict=True):
-            value = getattr(row, column)
-            if np.isfinite(value):
-                evidence = "measured" if column == "size_bytes" else getattr(row, f"{column.split('_')[0]}_evidence")
-                colour = COLOURS[row.target] if column != "mse" else "black"
-                ax.plot(value, order.index(label), MARKERS[evidence], color=colour, ms=6, mew=1.6, alpha=0.9)
-        _rows(ax, order)
+    for ax, panel in zip(axes, PANELS, strict=True):
+        _plot_panel(ax, panel, placed, [order.index(label) for label in labels])
+        label_rows(ax, order)
         ax.grid(True, axis="y")
-        ax.set(xlabel=title)
-        if column != "mse":
-            ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
-    low, high = axes[0].get_xlim()
-    for row in frame[frame["target"] == "any"].itertuples():
-        where = f"{row.mse:.4f}"
-        if row.mse <= high:
-            axes[0].axvline(row.mse, color="0.35", dashes=DASHES[row.method], lw=1.2)
-        else:
-            where += ", to the right"
-        axes[0].plot(
-            [], [], color="0.35", dashes=DASHES[row.method], lw=1.2, label=f"{BASELINE_NAMES[row.method]} {where}"
-        )
-    axes[0].set_xlim(low, high)
-    axes[1].set_xticks([t for t in SIZES if axes[1].get_xlim()[0] < t < axes[1].get_xlim()[1]])
-    for ax, form in zip(axes[1:], (_bytes, _time, _energy), strict=True):
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: form(x)))
-    used = [target for target in COLOURS if (placed["target"] == target).any()]
-    handles = [Line2D([], [], marker="o", ls="", color=COLOURS[target], label=target) for target in used]
-    handles += [
-        Line2D([], [], marker=m, ls="", color="0.6", mew=1.6, label=evidence) for evidence, m in MARKERS.items()
-    ]
-    axes[0].figure.legend(
-        handles=[*handles, *axes[0].get_legend_handles_labels()[0]], loc="outside lower center", ncols=5, fontsize=9
-    )
+    _plot_baselines(axes[0], frame[frame["target"] == "any"])
+    axes[1].set_xticks(_within(axes[1], SIZE_TICKS))
+    used = [target for target in TARGET_COLOURS if (placed["target"] == target).any()]
+    handles = [Line2D([], [], marker="o", ls="", color=TARGET_COLOURS[target], label=target) for target in used]
+    handles += [*_evidence_handles(1.6), *axes[0].get_legend_handles_labels()[0]]
+    axes[0].figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
     return axes[0]
+
+
+def _plot_panel(ax, panel, placed, rows):
+    column, title, unit, scale = panel
+    for row, y in zip(placed.itertuples(), rows, strict=True):
+        value = getattr(row, column)
+        if np.isfinite(value):
+            evidence = "measured" if column == "size_bytes" else getattr(row, f"{column.split('_')[0]}_evidence")
+            colour = TARGET_COLOURS[row.target] if column != "mse" else "black"
+            ax.plot(value, y, MARKERS[evidence], color=colour, ms=6, mew=1.6, alpha=0.9)
+    ax.set(xlabel=title)
+    if unit:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_formatter(unit_ticks(unit, scale))
+
+
+def _plot_baselines(ax, baselines):
+    """A line for each; one that lies outside is named in the legend alone."""
+    low, high = ax.get_xlim()
+    for row in baselines.itertuples():
+        style = {"color": "0.35", "dashes": DASHES[row.method], "lw": 1.2}
+        outside = "" if row.mse <= high else ", to the right"
+        if not outside:
+            ax.axvline(row.mse, **style)
+        ax.plot([], [], label=f"{BASELINE_NAMES[row.method]} {row.mse:.4f}{outside}", **style)
+    ax.set_xlim(low, high)
 
 
 def plot_axes(frame, targets, axes=None):
     """The short form: error over stored bytes of every method, energy over latency of every target. frame, targets:
-    `frames_verdict`'s `everywhere` and `by_target`."""
+    `assessment`'s `everywhere` and `by_target`."""
     axes = plt.subplots(1, 2, figsize=(10.5, 3.7))[1] if axes is None else axes
-    shown = frame[
-        (frame["target"] == assessment.LAPTOP) & ~frame["method"].str.startswith("float, onnx")
-        | (frame["method"] == "ridge")
-    ]
-    for row in shown.itertuples():
-        method, name = row.method.split(",")[0], _label(row).split(", Py")[0]
-        label = name.removeprefix("QAT").removeprefix("PTQ").removesuffix("widths").strip(", ")
-        marker, colour = STYLES[method]
-        axes[0].plot(row.size_bytes, row.mse, marker, color=colour, ms=7)
-        place = PLACES.get(name, PLACES.get(label, (0, -14) if method == "QAT" else (0, 7)))
-        axes[0].annotate(
-            label, (row.size_bytes, row.mse), place, textcoords="offset points", fontsize=9, color=colour, ha="center"
-        )
-    for method in ("PTQ", "QAT"):
-        axes[0].plot([], [], STYLES[method][0], color=STYLES[method][1], label=method)
-    axes[0].set(xscale="log", xlabel="stored", ylabel="test MSE")
-    axes[0].margins(x=0.12, y=0.16)
-    axes[0].set_xticks([t for t in SIZES if axes[0].get_xlim()[0] < t < axes[0].get_xlim()[1]])
-    axes[0].legend()
-    for row in targets.itertuples():
-        axes[1].plot(
-            row.latency_us, row.energy_uj, MARKERS[row.latency_evidence], color=COLOURS[row.target], ms=8, mew=1.8
-        )
-        right = row.latency_us > 1e6
-        place = {
-            "xytext": (-8 if right else 8, 0),
-            "textcoords": "offset points",
-            "va": "center",
-            "ha": "right" if right else "left",
-        }
-        axes[1].annotate(row.target.split(" (")[0], (row.latency_us, row.energy_uj), fontsize=9, **place)
-    axes[1].set(xscale="log", yscale="log", xlabel="latency of a forecast", ylabel="energy of a forecast")
-    axes[1].margins(x=0.12, y=0.12)
-    axes[1].set_xticks([10.0**e for e in range(-1, 10, 2) if axes[1].get_xlim()[0] < 10.0**e < axes[1].get_xlim()[1]])
+    here = (frame["target"] == cost.HERE) & (frame["method"] != "float, onnxruntime")
+    _plot_error_over_size(axes[0], frame[here | (frame["method"] == "ridge")])
+    _plot_energy_over_latency(axes[1], targets)
     for ax in axes:
         ax.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: _bytes(x)))
-    axes[1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: _time(x)))
-    axes[1].yaxis.set_major_formatter(FuncFormatter(lambda x, _: _energy(x)))
-    handles = [Line2D([], [], marker=m, ls="", color="0.6", mew=1.8, label=evidence) for evidence, m in MARKERS.items()]
-    axes[1].legend(handles=handles, title="latency; energy: estimated", fontsize=9, title_fontsize=9)
     return axes[0]
+
+
+def _plot_error_over_size(ax, shown):
+    for row in shown.itertuples():
+        method = row.method.split(",")[0]
+        label = _width(row) or ("mixed" if method == "QAT" else method)
+        marker, colour = STYLES[method]
+        place = {"xytext": PLACES.get((method, label), (0, -14) if method == "QAT" else (0, 7)), "ha": "center"}
+        ax.plot(row.size_bytes, row.mse, marker, color=colour, ms=7)
+        ax.annotate(label, (row.size_bytes, row.mse), textcoords="offset points", fontsize=9, color=colour, **place)
+    for method in ("PTQ", "QAT"):
+        ax.plot([], [], STYLES[method][0], color=STYLES[method][1], label=method)
+    ax.set(xscale="log", xlabel="stored", ylabel="test MSE")
+    ax.margins(x=0.12, y=0.16)
+    ax.set_xticks(_within(ax, SIZE_TICKS))
+    ax.xaxis.set_major_formatter(unit_ticks("B"))
+    ax.legend()
+
+
+def _plot_energy_over_latency(ax, targets):
+    for row in targets.itertuples():
+        at, colour = (row.latency_us, row.energy_uj), TARGET_COLOURS[row.target]
+        ax.plot(*at, MARKERS[row.latency_evidence], color=colour, ms=8, mew=1.8)
+        side = {"xytext": (8, 0), "ha": "left"} if row.latency_us <= 1e6 else {"xytext": (-8, 0), "ha": "right"}
+        ax.annotate(row.target.split(" (")[0], at, textcoords="offset points", va="center", fontsize=9, **side)
+    ax.set(xscale="log", yscale="log", xlabel="latency of a forecast", ylabel="energy of a forecast")
+    ax.margins(x=0.12, y=0.12)
+    ax.set_xticks(_within(ax, [10.0**e for e in range(-1, 10, 2)]))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(unit_ticks("s" if axis is ax.xaxis else "J", 1e-6))
+    ax.legend(handles=_evidence_handles(1.8), title="latency; energy: estimated", fontsize=9, title_fontsize=9)
 
 
 def plot_money(options, terms, crossings, ax=None):
@@ -153,7 +153,13 @@ def plot_money(options, terms, crossings, ax=None):
     ax = ax or plt.subplots(figsize=(8, 4.6))[1]
     devices = np.geomspace(10, 1e5, 200)
     for option in options:
-        ax.plot(devices, [terms.total(option, n) for n in devices], color=COLOURS[option.name], lw=2, label=option.name)
+        ax.plot(
+            devices,
+            [terms.total(option, n) for n in devices],
+            color=TARGET_COLOURS[option.name],
+            lw=2,
+            label=option.name,
+        )
     for row in crossings[np.isfinite(crossings["devices"]) & (crossings["devices"] > 0)].itertuples():
         total = terms.total(next(o for o in options if o.name == row.option), row.devices)
         ax.plot(row.devices, total, "o", color="black", ms=6)
@@ -162,6 +168,6 @@ def plot_money(options, terms, crossings, ax=None):
         )
     ax.set(xscale="log", yscale="log", xlabel="devices", ylabel=f"money over {terms.years:g} years")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axis.set_major_formatter("{x:,.0f}")
     ax.legend(loc="upper left")
     return ax

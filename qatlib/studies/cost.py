@@ -99,7 +99,7 @@ ESP32 = Device("ESP32", 240, None, Range(99, 162, 224), Range(2.6, 2.6, 2.6), ES
 LAPTOP = Device(
     "laptop", 1, None, Range(5_000, 15_000, 28_000), Range(0, 0, 0), LAPTOP_POWER
 )  # its clock counts microseconds
-DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA, "pynq-z2": BOARD}
+DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA, "pynq-z2": BOARD, "laptop": LAPTOP}
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,13 @@ RADIOS = (
     Radio("NB-IoT or LTE-M", Range(274, 274, 547), Range(11, 11, 22), NB_IOT),
     Radio("Wi-Fi", Range(543, 543, 1710), Range(0.77, 0.77, 2.9), WIFI),
 )
+
+
+IDLING, SWITCHED = f"{FPGA.name}, waits idle", f"{FPGA.name}, switched off between"
+CLOUDS = {f"cloud over {radio.name}": radio for radio in RADIOS}
+HERE = "laptop (a server's x86-64 core)"
+# Where a forecast is made, by what it is counted for there, and in the order of tables.
+TARGETS = {"laptop": HERE, "rv32imc": RV32.name, "cortex-m4": M4.name, "xc7s15": IDLING, "pynq-z2": BOARD.name}
 
 
 def per_request(counts, period):
@@ -135,11 +142,9 @@ def per_request(counts, period):
     ]
     if "xc7s15" in counts:
         seconds, compute = FPGA.seconds(counts["xc7s15"]), FPGA.millijoules(counts["xc7s15"])
-        found.append((f"{FPGA.name}, waits idle", seconds, compute + FPGA.idle * period + asleep))
-        found.append(
-            (f"{FPGA.name}, switched off between", FPGA.start_seconds + seconds, compute + FPGA.start + asleep)
-        )
-    found += [(f"cloud over {radio.name}", radio.seconds, radio.message + asleep) for radio in RADIOS]
+        found.append((IDLING, seconds, compute + FPGA.idle * period + asleep))
+        found.append((SWITCHED, FPGA.start_seconds + seconds, compute + FPGA.start + asleep))
+    found += [(cloud, radio.seconds, radio.message + asleep) for cloud, radio in CLOUDS.items()]
     return {name: energy for name, seconds, energy in found if seconds.typical <= period}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlib.studies.published import ERRORS
-from qatlib.studies.style import COLOURS, PALETTE, _axes
+from qatlib.studies.style import COLOURS, PALETTE, new_axes
 
 
 def errors(table, *, published):
@@ -21,7 +21,7 @@ def errors(table, *, published):
 
 def plot_errors(frame, ax=None):
     """frame: label, kind (baseline, float, published), mse, one row a run; several seeds of a label share a line."""
-    ax = _axes(ax, figsize=(7.5, 5))
+    ax = new_axes(ax, figsize=(7.5, 5))
     order = frame.groupby("label")["mse"].mean().sort_values().index
     for y, label in enumerate(order):
         rows = frame[frame["label"] == label]
@@ -68,7 +68,7 @@ def one_forecast(values, truth, forecast, attention):
 
 def plot_forecast(frame, ax=None):
     """frame: as `one_forecast` gives it. The darker a patch, the more attention it gets."""
-    ax = _axes(ax, figsize=(9, 4))
+    ax = new_axes(ax, figsize=(9, 4))
     ax.plot(frame["sample"], frame["measured"], color="black", lw=1.2, label="measured")
     ax.plot(frame["sample"], frame["forecast"], color=PALETTE[1], lw=2, label="forecast")
     seen = frame["attention"].dropna().to_numpy()

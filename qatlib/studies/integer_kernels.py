@@ -13,7 +13,7 @@ import torch
 from qatlib.float_model import baselines, train
 from qatlib.quantised_model import qat, quant_layers, quantisers
 from qatlib.runs import cached, comparison
-from qatlib.studies.style import COLOURS, _axes, _baseline_lines, _colour
+from qatlib.studies.style import COLOURS, baseline_lines, new_axes, series_colour
 
 
 def _half_to_even(v, low, high):
@@ -94,7 +94,7 @@ def forecasts(experiment, integer_run):
         "persistence": baselines.persistence(windows, dataset),
         "ridge": baselines.ridge(experiment.windows("train"), experiment.windows("validation"), windows, dataset),
         "float": train.forecast(model, inputs).numpy() + anchor,
-        f"integers, {comparison.width_label(integer_run.quantization)}": dataset.standardise(
+        f"integers, {integer_run.quantization.label}": dataset.standardise(
             integers.forward(windows.counts) * dataset.resolution
         ),
     }
@@ -120,7 +120,7 @@ def _panel(panel, i, error, windows, lines, dataset):
 
 def plot_agreement(frame, ax=None):
     """Share of outputs that leave the integers. frame: arithmetic, steps (difference), share."""
-    ax = _axes(ax, figsize=(8, 4))
+    ax = new_axes(ax, figsize=(8, 4))
     order = list(dict.fromkeys(frame["arithmetic"]))
     shades = sns.color_palette("rocket_r", 5)
     left = np.zeros(len(order))
@@ -149,9 +149,9 @@ def plot_agreement(frame, ax=None):
 
 def plot_size(frame, baselines, ax=None):
     """Size against error. frame: series, size_bytes, mse, width; baselines: method, mse, size_bytes."""
-    ax = _axes(ax, figsize=(7.5, 4.8))
+    ax = new_axes(ax, figsize=(7.5, 4.8))
     for i, (name, part) in enumerate(frame.groupby("series", sort=False)):
-        colour = _colour(name)
+        colour = series_colour(name)
         ax.plot(
             part["size_bytes"] / 1000,
             part["mse"],
@@ -170,7 +170,7 @@ def plot_size(frame, baselines, ax=None):
                 ax.annotate(row.width, (row.size_bytes / 1000, row.mse), ha="center", fontsize=9, **place)
     ax.set_xscale("log")
     ax.set(xlabel="stored on the device (kB, log scale)", ylabel="test MSE")
-    _baseline_lines(ax, baselines)
+    baseline_lines(ax, baselines)
     ridge = baselines[baselines["method"] == "ridge"]
     ax.plot(ridge["size_bytes"] / 1000, ridge["mse"], "x", color=COLOURS["baseline"], ms=8, mew=2)
     ticks = [t for t in (1, 2, 5, 10, 20, 40) if ax.get_xlim()[0] < t < ax.get_xlim()[1]]

@@ -10,7 +10,7 @@ from qatlib.data import sources
 from qatlib.engine import simulate
 from qatlib.runs import cached, comparison
 from qatlib.studies import recipes, search
-from qatlib.studies.search import ENGINE
+from qatlib.studies.recipes import ENGINE
 from qatlib.studies.style import COLOURS, PALETTE, verbatim
 
 ENGINE_WINDOWS = 64
@@ -78,7 +78,7 @@ def bits(finalists, space, choice):
         f"{row['size_bytes']:,} bytes, {row['cycles']:,.0f} cycles" + (", chosen" if row["trial"] == choice else "")
         for _, row in finalists.iterrows()
     ]
-    frame = finalists[[name for name, choices in space.tensors().items() if len(choices) > 1]]
+    frame = finalists[[search.shown(tensor) for tensor, choices in space.tensors().items() if len(choices) > 1]]
     return frame.set_axis(label, axis=0).rename_axis("model")
 
 
@@ -93,7 +93,7 @@ def on_engine(experiment, named):
         if np.isinf(predicted):
             rows.append((name, model.size_bytes, 0, 0, predicted, predicted))
             continue
-        outputs, cycles = simulate(model, counts, search.ENGINE)
+        outputs, cycles = simulate(model, counts, ENGINE)
         equal = int((outputs == model.forward(counts)).all(axis=1).sum())
         rows.append((name, model.size_bytes, len(counts), equal, predicted, cycles.interval))
     return pd.DataFrame(

@@ -8,13 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import FuncFormatter
 
 from qatlib.mcu import compiled, emulate
 from qatlib.studies import cost, published
 from qatlib.studies.accelerator import spread
-from qatlib.studies.accelerator_plots import _rows, _say, _time
-from qatlib.studies.style import PALETTE
+from qatlib.studies.style import PALETTE, in_unit, label_rows, say_evidence, unit_ticks
 
 BARS = {"rv32imc": 6, "cortex-m4": 3}  # instructions a multiply-accumulate, at most
 
@@ -68,7 +66,7 @@ def latencies(table):
         rows.append(
             (row.model, row.width, device.name, low, typical, high, "estimated", f"{device.clock} MHz; {cost.CPI}")
         )
-    theirs = published.LATENCIES[published.LATENCIES["device"] == "ESP32"]
+    theirs = published.LATENCIES[published.LATENCIES["device"] == cost.ESP32.name]
     rows += [
         (r.label, "W8A8", r.device, *[r.microseconds / 1e3] * 3, r.evidence, r.source) for r in theirs.itertuples()
     ]
@@ -93,7 +91,7 @@ def energy(table, program, model, width):
 def crossings(frame):
     """From which period on another option is the cheapest: of all, and of the FPGA's two: choice, from (s), option."""
     parts = []
-    for choice, part in (("any", frame), ("FPGA", frame[frame["option"].str.contains("XC7S15")])):
+    for choice, part in (("any", frame), ("FPGA", frame[frame["option"].isin((cost.IDLING, cost.SWITCHED))])):
         best = part.loc[part.groupby("period")["typical"].idxmin()]
         parts.append(best[best["option"] != best["option"].shift()].assign(choice=choice))
     return (
@@ -128,27 +126,26 @@ def sources():
     """Every published figure that `cost` stands on."""
     rows = [
         (d.name, *d.active, *d.idle, d.start.typical, d.source)
-        for d in (*cost.DEVICES.values(), cost.ESP32, cost.LAPTOP)
+        for d in (cost.RV32, cost.M4, cost.FPGA, cost.BOARD, cost.ESP32, cost.LAPTOP)
     ]
     rows += [(f"{r.name}, a message", *[None] * 6, r.message.typical, r.source) for r in cost.RADIOS]
     columns = [f"{what}_mw_{end}" for what in ("active", "idle") for end in ("low", "typical", "high")]
     return pd.DataFrame(rows, columns=["device", *columns, "mj_each_time", "source"])
 
 
-TARGETS = {"rv32imc": ("RV32IMC", PALETTE[0]), "cortex-m4": ("Cortex-M4", PALETTE[1])}
-DEVICES = {"ESP32-C3 (RV32IMC)": PALETTE[0], "STM32L4 (Cortex-M4)": PALETTE[1], "ESP32": "black"}
-OPTIONS = {
-    "ESP32-C3 (RV32IMC)": (PALETTE[0], "-"),
-    "STM32L4 (Cortex-M4)": (PALETTE[1], "-"),
-    "XC7S15, waits idle": (PALETTE[2], "-"),
-    "XC7S15, switched off between": (PALETTE[2], "--"),
-    "cloud over NB-IoT or LTE-M": (PALETTE[3], "-"),
-    "cloud over Wi-Fi": (PALETTE[3], "--"),
+CORES = {"rv32imc": ("RV32IMC", PALETTE[0]), "cortex-m4": ("Cortex-M4", PALETTE[1])}
+DEVICE_COLOURS = {cost.RV32.name: PALETTE[0], cost.M4.name: PALETTE[1], cost.ESP32.name: "black"}
+OPTION_STYLES = {
+    cost.RV32.name: (PALETTE[0], "-"),
+    cost.M4.name: (PALETTE[1], "-"),
+    cost.IDLING: (PALETTE[2], "-"),
+    cost.SWITCHED: (PALETTE[2], "--"),
+    **{cloud: (PALETTE[3], style) for cloud, style in zip(cost.CLOUDS, ("-", "--"), strict=True)},
 }
 
 
 def plot_instructions(frame, axes=None):
-    """Instructions a multiply-accumulate, flash and RAM. frame: `frames_mcu.emulated`."""
+    """Instructions a multiply-accumulate, flash and RAM. frame: `emulated`."""
     labels = list(dict.fromkeys(frame["model"] + " " + frame["width"]))
     if axes is None:
         axes = plt.subplots(1, 3, figsize=(11, 0.36 * len(labels) + 1.9), sharey=True)[1]
@@ -158,37 +155,37 @@ def plot_instructions(frame, axes=None):
         ("ram_bytes", 1e3, "RAM (kB)"),
     )
     for ax, (column, unit, title) in zip(axes, columns, strict=True):
-        for i, (target, (name, colour)) in enumerate(TARGETS.items()):
+        for i, (target, (name, colour)) in enumerate(CORES.items()):
             part = frame[frame["target"] == target]
             y = [labels.index(label) + 0.36 * (i - 0.5) for label in part["model"] + " " + part["width"]]
             ax.barh(y, part[column] / unit, 0.34, color=colour, label=name)
             if column == "per_mac":
                 ax.axvline(BARS[target], color=colour, lw=1.2, dashes=(4, 2))
-        _rows(ax, labels)
+        label_rows(ax, labels)
         ax.set(xlabel=title)
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    _say(axes[0], "emulated: instructions are exact, and no cycles; dashed: the bars that 8 bits had to meet")
+    say_evidence(axes[0], "emulated: instructions are exact, and no cycles; dashed: the bars that 8 bits had to meet")
     return axes[0]
 
 
 def plot_latency(frame, ax=None):
-    """Milliseconds of a forecast. frame: `frames_mcu.latencies`."""
+    """Milliseconds of a forecast. frame: `latencies`."""
     lines = [
         f"{r.model} {r.width}, {r.device}" if r.evidence == "estimated" else f"{r.model}, {r.device}"
         for r in frame.itertuples()
     ]
     ax = ax or plt.subplots(figsize=(9.5, 0.3 * len(lines) + 1.8))[1]
     for y, row in enumerate(frame.itertuples()):
-        ax.barh(y, row.typical, 0.6, color=DEVICES[row.device])
+        ax.barh(y, row.typical, 0.6, color=DEVICE_COLOURS[row.device])
         if row.high > row.low:
             ax.plot([row.low, row.high], [y, y], color="black", lw=1.4)
-        ax.text(1.15 * row.high, y, f"{_time(1e3 * row.typical)}, {row.evidence}", va="center", fontsize=9)
-    _rows(ax, lines)
+        ax.text(1.15 * row.high, y, f"{in_unit(row.typical / 1e3, 's')}, {row.evidence}", va="center", fontsize=9)
+    label_rows(ax, lines)
     ax.set_xscale("log")
     ax.set_xlim(10 ** np.floor(np.log10(frame["low"].min())), 12 * frame["high"].max())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _time(1e3 * x)))
+    ax.xaxis.set_major_formatter(unit_ticks("s", 1e-3))
     ax.set(xlabel="one forecast (log scale)")
-    _say(
+    say_evidence(
         ax,
         "estimated: counted instructions at an assumed 1.4 cycles each, line: 1 to 2; black: published, another model",
     )
@@ -196,9 +193,9 @@ def plot_latency(frame, ax=None):
 
 
 def plot_energy(frame, ax=None):
-    """Energy a request over the time between requests. frame: `frames_mcu.energy`."""
+    """Energy a request over the time between requests. frame: `energy`."""
     ax = ax or plt.subplots(figsize=(9.5, 5.6))[1]
-    for option, (colour, style) in OPTIONS.items():
+    for option, (colour, style) in OPTION_STYLES.items():
         part = frame[frame["option"] == option]
         ax.plot(part["period"], part["typical"], style, color=colour, lw=2, label=option)
         ax.fill_between(part["period"], part["low"], part["high"], color=colour, alpha=0.15, lw=0)
@@ -212,5 +209,5 @@ def plot_energy(frame, ax=None):
     ax.minorticks_off()
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     sns.despine(ax=ax)
-    _say(ax, "estimated from published powers; bands: their ranges")
+    say_evidence(ax, "estimated from published powers; bands: their ranges")
     return ax

@@ -8,7 +8,7 @@ from qatlib.float_model.config import Sensor
 from qatlib.quantised_model import qat, quant_layers
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached
-from qatlib.studies.style import COLOURS, PALETTE, _axes, _baseline_lines, _plain_log
+from qatlib.studies.style import COLOURS, PALETTE, baseline_lines, new_axes, plain_log
 
 
 def tensor_costs(experiment):
@@ -47,7 +47,7 @@ def by_method(experiment, *, bits, granularity):
 def plot_bits(frame, baselines, ax=None):
     """Error of PTQ by bits. frame: weight_bits, method, granularity, mse, seed; baselines: method (float among them),
     mse."""
-    ax = _axes(ax, figsize=(9, 4.6))
+    ax = new_axes(ax, figsize=(9, 4.6))
     order = sorted(frame["weight_bits"].unique(), reverse=True)
     for (method, granularity), part in frame.groupby(["method", "granularity"], sort=False):
         means = part.groupby("weight_bits")["mse"].mean().reindex(order)
@@ -56,7 +56,7 @@ def plot_bits(frame, baselines, ax=None):
         ax.plot(range(len(order)), means, style, color=COLOURS[method], ms=5, label=label)
     ax.set_xticks(range(len(order)), [f"{b:.0f}" for b in order])
     ax.set(xlabel="bits of weights and activations (residual stream and edges: 8)", ylabel="test MSE of the integers")
-    _baseline_lines(ax, baselines)
+    baseline_lines(ax, baselines)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
@@ -64,7 +64,7 @@ def plot_bits(frame, baselines, ax=None):
 def plot_tensor_cost(frame, ax=None):
     """frame: tensor, kind, change (%) over seeds; what 4 bits in that tensor alone cost."""
     order = frame.groupby("tensor")["change"].mean().sort_values(ascending=False).index
-    ax = _axes(ax, figsize=(8, 0.36 * len(order) + 1.2))
+    ax = new_axes(ax, figsize=(8, 0.36 * len(order) + 1.2))
     palette = {"weights": PALETTE[0], "activations": PALETTE[1]}
     sns.barplot(frame, y="tensor", x="change", hue="kind", order=order, palette=palette, errorbar=("sd", 1), ax=ax)
     ax.set(xlabel="change of validation MSE (%), this tensor at 4 bits, all others at 8", ylabel="")
@@ -75,7 +75,7 @@ def plot_tensor_cost(frame, ax=None):
 
 def plot_step_error(curve, steps, ax=None):
     """Error of one tensor over its step. curve: step, mse; steps: method, step, mse, what each method picks."""
-    ax = _axes(ax, figsize=(7.5, 4.4))
+    ax = new_axes(ax, figsize=(7.5, 4.4))
     ax.loglog(curve["step"], curve["mse"], color="0.35", label="measured: rounding and clipping")
     ax.loglog(curve["step"], curve["step"] ** 2 / 12, color="0.35", ls="--", lw=1, label="step² / 12: rounding alone")
     for row, marker in zip(steps.itertuples(), "s^oD"):
@@ -86,6 +86,6 @@ def plot_step_error(curve, steps, ax=None):
         ylabel="mean squared error of the weights (log scale)",
         ylim=(curve["mse"].min() / 4, None),
     )
-    _plain_log(ax.xaxis)
+    plain_log(ax.xaxis)
     ax.legend()
     return ax

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlib.runs import comparison
-from qatlib.studies.style import BASELINE_NAMES, COLOURS, DASHES, PALETTE, _axes, _colour, _plain_log
+from qatlib.studies.style import BASELINE_NAMES, COLOURS, DASHES, PALETTE, new_axes, plain_log, series_colour
 
 
 def baseline_changes(table, model, float_table):
@@ -31,13 +31,13 @@ def ptq_against_qat(ptq_table, qat_table, float_table):
 def plot_change(frame, baselines, ax=None):
     """Paired change against float by width. frame: width, series, change, low, high (%); baselines: method, mse, change
     (%)."""
-    ax = _axes(ax, figsize=(7.5, 4.6))
+    ax = new_axes(ax, figsize=(7.5, 4.6))
     widths, series = list(dict.fromkeys(frame["width"])), list(dict.fromkeys(frame["series"]))
     for i, name in enumerate(series):
         part = frame[frame["series"] == name].set_index("width").reindex(widths)
         x = np.arange(len(widths)) + 0.16 * (i - (len(series) - 1) / 2)
         error = np.nan_to_num([part["change"] - part["low"], part["high"] - part["change"]])
-        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], ms=6, capsize=3, color=_colour(name), label=name)
+        ax.errorbar(x, part["change"], error, fmt="os^D"[i % 4], ms=6, capsize=3, color=series_colour(name), label=name)
     ax.axhline(0, color=COLOURS["float"], lw=2, label="float")
     top = max(frame["high"].fillna(frame["change"]).max(), 1) * 1.08
     for row in baselines.itertuples():
@@ -61,14 +61,14 @@ def plot_change(frame, baselines, ax=None):
 
 def plot_descent(curve, path, ax=None):
     """Loss over the step, and the way that gradient descent takes on it. curve, path: step, loss."""
-    ax = _axes(ax, figsize=(7.5, 4.2))
+    ax = new_axes(ax, figsize=(7.5, 4.2))
     ax.plot(curve["step"], curve["loss"], color="0.35", label="loss at a fixed step")
     ax.plot(path["step"], path["loss"], "o", color=COLOURS["qat"], ms=4, alpha=0.6, label="the learned step on its way")
     for place, marker, when in ((0, "s", "start: min-max"), (-1, "D", "end")):
         row = path.iloc[place]
         ax.plot(row["step"], row["loss"], marker, color=PALETTE[1], ms=9, label=f"{when}, {row['step']:.3g}")
     ax.set(xscale="log", yscale="log", xlabel="step (log scale)", ylabel="mean squared error / variance (log scale)")
-    _plain_log(ax.xaxis)
-    _plain_log(ax.yaxis)
+    plain_log(ax.xaxis)
+    plain_log(ax.yaxis)
     ax.legend()
     return ax

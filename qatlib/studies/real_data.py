@@ -1,10 +1,9 @@
-"""The frames of notebook 10: forecasts of data as they come, and what the guard sees of them."""
+"""Notebook 10: forecasts of data as they come, and what the guard sees of them."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.dates import ConciseDateFormatter
 
 from qatlib.data import faults, sets, sources
 from qatlib.device import guard
@@ -13,7 +12,7 @@ from qatlib.integer_model import kernels
 from qatlib.runs import cached
 from qatlib.studies.style import PALETTE
 
-WIDTHS = ((8, 8), (4, 4), (2, 4), (2, 2))
+WIDTHS = ((8, 8), (4, 4), (2, 4), (2, 2))  # of weights and activations, from wide to narrow
 STRENGTHS = {
     "spike": (0.5, 1, 1.5, 2, 3, 4, 5),
     "step": (0.5, 1, 1.5, 2, 2.5, 3),
@@ -75,9 +74,9 @@ def forecasters(experiment):
     """{name: function of int16 windows -> standardised forecasts}: persistence, float, and integers at every width,
     first seed."""
     dataset, model = experiment.dataset, experiment.default_model
-    named = {w: experiment.quantised_run(weight_bits=w[0], activation_bits=w[1]) for w in WIDTHS}
-    experiment.table(named.values(), "models")
-    network = cached.float_model(named[WIDTHS[0]], dataset)
+    runs = [experiment.quantised_run(weight_bits=w, activation_bits=a) for w, a in WIDTHS]
+    experiment.table(runs, "models")
+    network = cached.float_model(runs[0], dataset)
 
     def persistence(counts):
         return np.repeat(dataset.standardise(counts[:, -1:] * dataset.resolution), model.horizon, axis=1)
@@ -90,9 +89,9 @@ def forecasters(experiment):
         return change + dataset.standardise(counts[:, -1:] * dataset.resolution)
 
     found = {"persistence": persistence, "float": floats}
-    for (w, a), run in named.items():
+    for run in runs:
         integers = cached.integer_model(run, dataset)
-        found[f"W{w}A{a}"] = lambda c, m=integers: dataset.standardise(m.forward(c) * dataset.resolution)
+        found[run.quantization.label] = lambda c, m=integers: dataset.standardise(m.forward(c) * dataset.resolution)
     return found
 
 
@@ -111,7 +110,8 @@ def degradation(experiment, named):
 def _against_float(frame):
     first = frame.columns[0]
     reference = frame[first].map(frame[frame["method"] == "float"].set_index(first)["mse"])
-    return frame.assign(quantisation=(100 * (frame["mse"] / reference - 1)).where(frame["method"].str.startswith("W")))
+    integers = ~frame["method"].isin(("persistence", "float"))
+    return frame.assign(quantisation=(100 * (frame["mse"] / reference - 1)).where(integers))
 
 
 def best_width(degradation, most=1.0):
@@ -119,7 +119,7 @@ def best_width(degradation, most=1.0):
     does, the best one.
 
     degradation: of `degradation`, whose methods stand from wide to narrow."""
-    integers = degradation[degradation["method"].str.startswith("W")]
+    integers = degradation[degradation["quantisation"].notna()]
     good = integers[integers["quantisation"] <= most].groupby("disturbance", sort=False).tail(1)
     best = integers.loc[integers.groupby("disturbance")["mse"].idxmin()]
     order = list(dict.fromkeys(integers["disturbance"]))
@@ -203,64 +203,11 @@ def mended(experiment, named, limits):
     return pd.DataFrame(rows, columns=["fault", "method", "mse_faulty", "mse_mended", "forecast"])
 
 
-def gate(candidates):
-    """Which version may come into use: the error on the latest windows before the update, against the best that passed
-    before.
-
-    candidates: {version: update.Candidate}, the first of them in use. -> version, mse, mse_in_use, passes"""
-    rows, best = [], None
-    for version, candidate in candidates.items():
-        error = candidate.error
-        passes = best is None or error < best
-        rows.append((version, error, best, passes))
-        best = error if passes else best
-    return pd.DataFrame(rows, columns=["version", "mse", "mse_in_use", "passes"])
-
-
-def life(course, candidates, versions, engine):
-    """The test split on the engine: every window by the version in use at its time. -> (segments, windows)
-
-    candidates: as for `gate`, in the order of their numbers; versions: an empty `Versions`. segments: what happens,
-    from, version, windows, mse, mse_version_1, distrusted (% of the windows, by the guard of the version in use),
-    outputs, equal (to NumPy's). windows: time, series, mse (mean of the week before).
-    """
-    for candidate in candidates.values():
-        versions.add(candidate.model, candidate.limits)
-    events = {"all is well": lambda: versions.use(1), "sensor becomes noisy": lambda: versions.load(1)}
-    events |= {
-        "version 2": lambda: versions.use(2),
-        "version 3": lambda: versions.use(3),
-        "rolled back": versions.roll_back,
-    }
-    windows, begins = course.windows, [course.experiment.dataset.bounds[1], *course.rows.values()]
-    starts = [*np.searchsorted(windows.rows, begins), len(windows.rows)]
-    first = course.errors(candidates["version 1"].model.forward(windows.counts))
-    rows, errors = [], []
-    for i, (event, change) in enumerate(events.items()):
-        part = slice(starts[i], starts[i + 1])
-        model, limits = change()
-        engine.load(model)
-        forecasts = engine.run(windows.counts[part])
-        equal = (forecasts == model.forward(windows.counts[part])).sum()
-        errors.append(course.errors(forecasts, part))
-        distrusted = (limits.check(windows.counts[part])[1] & guard.DISTRUST) != 0
-        about = (versions.history[-1], len(forecasts), errors[-1].mean(), first[part].mean(), 100 * distrusted.mean())
-        rows.append((event, course.dataset.times[begins[i]], *about, forecasts.size, int(equal)))
-    columns = "event, from, version, windows, mse, mse_version_1, distrusted, outputs, equal".split(", ")
-    series = {"version 1 throughout": first, "the device": np.concatenate(errors)}
-    week, times = max(1, int(np.timedelta64(7, "D") / course.dataset.step)), course.dataset.times[windows.rows]
-    weekly = [
-        pd.DataFrame({"time": times, "series": s, "mse": pd.Series(e).rolling(week, 1).mean()})
-        for s, e in series.items()
-    ]
-    return pd.DataFrame(rows, columns=columns), pd.concat(weekly, ignore_index=True)
-
-
 UNITS = {"spike": "SD", "step": "SD", "drift": "SD", "stuck": "samples", "dropout": "samples", "noise": "SD"}
 
 
 def plot_degradation(frame, axes=None):
-    """Error under disturbances, and what quantisation adds to float's. frame: `frames_real.degradation`."""
+    """Error under disturbances, and what quantisation adds to float's. frame: `degradation`."""
     names, methods = (list(dict.fromkeys(frame[c])) for c in ("disturbance", "method"))
     axes = plt.subplots(1, 2, figsize=(11, 0.42 * len(names) + 1.6), sharey=True)[1] if axes is None else axes
     error = frame.pivot(index="disturbance", columns="method", values="mse").loc[names, methods]
@@ -286,7 +233,7 @@ def plot_degradation(frame, axes=None):
 
 
 def plot_detection(frame, axes=None):
-    """Windows found by the guard over the strength of a fault. frame: `frames_real.detection`."""
+    """Windows found by the guard over the strength of a fault. frame: `detection`."""
     kinds = list(dict.fromkeys(frame["fault"]))
     axes = plt.subplots(1, len(kinds), figsize=(2.4 * len(kinds), 2.9), sharey=True)[1] if axes is None else axes
     for ax, kind in zip(axes, kinds, strict=True):
@@ -297,25 +244,3 @@ def plot_detection(frame, axes=None):
         ax.set(title=kind, xlabel=UNITS[kind], ylim=(-3, 104), xlim=(0, None))
     axes[0].set(ylabel="windows found (%)")
     return axes[0]
-
-
-def plot_life(frame, segments, noticed=None, ax=None):
-    """The error of a device through an update. frame, segments: `frames_real.life`; noticed: the time at which the
-    guard did."""
-    ax = ax or plt.subplots(figsize=(9.5, 3.8))[1]
-    for (series, part), (colour, style) in zip(
-        frame.groupby("series", sort=False), (("0.5", "--"), (PALETTE[0], "-")), strict=True
-    ):
-        apart = part["time"].diff() > 20 * part["time"].diff().median()  # no line across a gap
-        ax.plot(part["time"], part["mse"].where(~apart), style, color=colour, lw=1.8, label=series)
-    for row in segments.itertuples():
-        ax.axvline(row[2], color="0.75", lw=1, zorder=0)
-        ax.annotate(
-            row.event, (row[2], 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9
-        )
-    if noticed is not None:
-        ax.axvline(noticed, color=PALETTE[3], lw=1.2, dashes=(4, 2), label="noticed by the guard")
-    ax.set(ylabel="MSE, mean of a week", ylim=(0, None), xlim=(frame["time"].min(), frame["time"].max()))
-    ax.legend(fontsize=9, loc="lower right")
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
-    return ax

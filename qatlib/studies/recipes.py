@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from qatlib.engine import CONFIGS
 from qatlib.float_model.config import patch_config
 from qatlib.quantised_model.qat import QATConfig
 from qatlib.quantised_model.quantisers import QuantConfig
@@ -19,6 +20,7 @@ WIDTHS = {
     "W2A2": QuantConfig(2, 2),
     "all 4 bit": QuantConfig(4, 4, 4, 4),
 }
+ENGINE = CONFIGS["xc7s15"]  # whose cycles are counted
 ABLATED = ("W4A4", "W3A3", "W2A2")
 
 

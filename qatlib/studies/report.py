@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import tomllib
 
-from qatlib.studies import assessment, cost
+from qatlib.runs import comparison
+from qatlib.studies import cost
+from qatlib.studies.style import in_unit
 from qatlib.system import paths
 
 WORDS = Path(__file__).with_name("report.toml")
-FILE, FPGA = "report.html", assessment.TARGETS["xc7s15"]
+FILE, FPGA = "report.html", cost.IDLING
 STYLE = """
 @page { size: A4; margin: 10mm 11mm }
 * { box-sizing: border-box }
@@ -70,15 +72,15 @@ GATES = {
     "visits": "1台あたり年間の現地訪問",
 }
 NAMES = {
-    assessment.LAPTOP: "ノートPC(サーバーのx86-64コア)",
+    cost.HERE: "ノートPC(サーバーのx86-64コア)",
     "cloud over NB-IoT or LTE-M": "クラウド(NB-IoT/LTE-M経由)",
     "cloud over Wi-Fi": "クラウド(Wi-Fi経由)",
     FPGA: "XC7S15(待機を継続)",
-    assessment.SWITCHED: "XC7S15(都度電源を切る)",
+    cost.SWITCHED: "XC7S15(都度電源を切る)",
     "float, in the cloud": "浮動小数点(クラウド)",
     "PTQ, as published": "PTQ(公表値)",
 }
-COLUMNS = (
+HEADINGS = (
     ("target", "実行先"),
     ("model", "モデル"),
     ("MSE", "MSE"),
@@ -162,7 +164,7 @@ def _facts(tables):
     widths = ["method", "weight_bits", "activation_bits"]
     width = verdict.drop_duplicates(widths).set_index(widths)["mse"]
     four, floats, best = width["QAT", 4, 4], error["float, PyTorch"], targets["joules_a_day"].idxmin()
-    places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, assessment.SWITCHED)
+    places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, cost.SWITCHED)
     m4, cloud, fpga, off = (
         targets.reindex([name]).iloc[0] for name in places
     )  # nothing but NaN where it is none of the targets
@@ -209,12 +211,12 @@ def _each(pair, rows):
 
 
 def _head():
-    return "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in COLUMNS) + "</tr>"
+    return "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in HEADINGS) + "</tr>"
 
 
 def _row(row):
     plain = np.isnan(row.weight_bits) or row.weight_bits == 32 or row.method in NAMES
-    method = row.method if plain else f"{row.method} W{row.weight_bits:.0f}A{row.activation_bits:.0f}"
+    method = row.method if plain else f"{row.method} {comparison.width_label(row)}"
     cells = [
         _both(row.target, NAMES.get(row.target, row.target)),
         _both(method, NAMES.get(method, method)),
@@ -246,25 +248,16 @@ def _gate(row):
         yield f"{text}: {bar} {unit}" + (after.format(f"{found} {unit}") if np.isfinite(row.found) else "")
 
 
-def _scaled(value, units):
-    """With the largest unit that leaves a whole number, three digits and no exponent; – where there is none."""
-    if not np.isfinite(value):
-        return "–"
-    factor, unit = next(((f, u) for f, u in units if abs(value) >= f), units[-1])
-    scaled = value / factor
-    return f"{scaled:,.0f} {unit}" if abs(scaled) >= 100 else f"{scaled:.3g} {unit}"
-
-
 def _time(microseconds):
-    return _scaled(microseconds, ((1e6, "s"), (1e3, "ms"), (1, "µs")))
+    return in_unit(microseconds / 1e6, "s")
 
 
 def _bytes(size):
-    return _scaled(size, ((1e3, "kB"), (1, "B")))
+    return in_unit(size, "B")
 
 
 def _joules(joules):
-    return _scaled(joules, ((1e3, "kJ"), (1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
+    return in_unit(joules, "J")
 
 
 def _devices(number):

@@ -10,33 +10,23 @@ it; one process works on a study at a time.
 import hashlib
 import json
 import math
-import os
-import re
 from dataclasses import asdict, dataclass, replace
-from urllib.parse import parse_qsl, quote, unquote_plus
 
 import optuna
 import pandas as pd
-from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
-from qatlib.engine import CONFIGS, DoesNotFit, compile
+from qatlib.engine import DoesNotFit, compile
 from qatlib.float_model import layers, transformer
 from qatlib.float_model.config import ModelConfig, Sensor
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached
 from qatlib.runs.cached import Run
-from qatlib.studies import recipes
-from qatlib.system import paths
-from qatlib.system.console import plain
+from qatlib.studies import recipes, storage
+from qatlib.studies.recipes import ENGINE
 
-VARIABLE = "STORAGE"  # environment: the URL of a database for studies
-HARMLESS = {"host", "hostaddr", "port", "sslmode", "connect_timeout"}  # of a URL's query: may be shown
 BATCH = 8
-ENGINE = CONFIGS["xc7s15"]
+FIELDS = {"weights": "weight_bits", "activations": "activation_bits"}  # of a QuantConfig, by the kind of a tensor
 EIGHT = QuantConfig(8, 8)
 RECIPE = replace(recipes.RECIPE, epochs=8)  # of trials; what is chosen is trained anew by the whole recipe
 WARM = (0.03, 0.1, 0.3, 1.0, 3.0)  # % of validation error that a tensor alone may cost in a warm start
@@ -56,13 +46,13 @@ class Space:
     bits: tuple[tuple[str, tuple[int, ...]], ...]  # (kind, choices in rising order)
 
     def tensors(self):
-        """{name: choices}, of every tensor that has a width of its own. All shapes have the same tensors."""
+        """{(path, kind): choices}, of every tensor that has a width of its own. All shapes have the same tensors."""
         choices, found = dict(self.bits), {}
         for path, module in transformer.Forecaster(self.shapes[0], Sensor(1.0, 0.0, 1.0)).named_modules():
             if isinstance(module, layers.Linear):
-                found[f"{path} weights"] = choices["weights"]
+                found[path, "weights"] = choices["weights"]
             if isinstance(module, layers.Softmax) or getattr(module, "role", "") in ("operand", "product", "unsigned"):
-                found[f"{path} activations"] = choices["activations"]
+                found[path, "activations"] = choices["activations"]
         return found
 
 
@@ -80,13 +70,11 @@ def small(experiment):
 
 
 def run(experiment, shape, widths, seed, recipe):
-    """The QAT run of a shape whose tensors have these widths ({name: bits}; all others 8), taught by the default float
-    models."""
-    fields = {"weights": "weight_bits", "activations": "activation_bits"}
+    """The QAT run of a shape whose tensors have these widths, all others 8, taught by the default float models. widths:
+    {(path, kind): bits}."""
     exceptions = {}
-    for name, bits in widths.items():
-        path, kind = name.rsplit(" ", 1)
-        exceptions[path] = replace(exceptions.get(path, EIGHT), **{fields[kind]: bits})
+    for (path, kind), bits in widths.items():
+        exceptions[path] = replace(exceptions.get(path, EIGHT), **{FIELDS[kind]: bits})
     teacher = None if shape == experiment.default_model else experiment.default_model
     recipe = recipes.shortened(experiment, recipe)
     exceptions = tuple(sorted(exceptions.items()))
@@ -116,14 +104,15 @@ def uniform(space, weights, activations):
     """Widths of one weight and one activation width, where the space has them."""
     wanted = {"weights": weights, "activations": activations}
     return {
-        name: min(choices, key=lambda b: abs(b - wanted[name.rsplit(" ", 1)[1]]))
-        for name, choices in space.tensors().items()
+        (path, kind): min(choices, key=lambda b: abs(b - wanted[kind]))
+        for (path, kind), choices in space.tensors().items()
     }
 
 
 def sensitivities(experiment, space):
-    """Change of validation error (%) when one tensor alone has fewer bits, after PTQ: tensor, bits, change."""
-    cells = [(name, bits) for name, choices in space.tensors().items() for bits in choices if bits < 8]
+    """Change of validation error (%) when one tensor alone has fewer bits, after PTQ: path, kind, bits,
+    change."""
+    cells = [(*tensor, bits) for tensor, choices in space.tensors().items() for bits in choices if bits < 8]
     seed, shape = experiment.seeds[0], space.shapes[0]
 
     def ptq(widths):
@@ -135,66 +124,21 @@ def sensitivities(experiment, space):
             teacher_model=None,
         )
 
-    table = experiment.table([ptq({}), *(ptq({name: bits}) for name, bits in cells)], "sensitivities")["mse_validation"]
-    frame = pd.DataFrame(cells, columns=["tensor", "bits"])
-    return frame.assign(change=100 * (table[1:].to_numpy() / table[0] - 1))
+    grid = [ptq({}), *(ptq({(path, kind): bits}) for path, kind, bits in cells)]
+    errors = experiment.table(grid, "sensitivities")["mse_validation"]
+    frame = pd.DataFrame(cells, columns=["path", "kind", "bits"])
+    return frame.assign(change=100 * (errors[1:].to_numpy() / errors[0] - 1))
 
 
 def warm_starts(space, costs):
     """Widths to begin with: uniform ones, and for each of WARM the fewest bits that cost a tensor alone no more than
     that."""
-    allowed = costs.set_index(["tensor", "bits"])["change"].to_dict()
+    allowed = costs.set_index(["path", "kind", "bits"])["change"].to_dict()
     starts = [uniform(space, w, a) for w, a in ((4, 4), (3, 3), (2, 4), (2, 2), (3, 8), (2, 8))]
     for limit in WARM:
-        fits = {n: [b for b in choices if allowed.get((n, b), 0) <= limit] for n, choices in space.tensors().items()}
-        starts.append({n: min(fits[n], default=max(choices)) for n, choices in space.tensors().items()})
+        fits = {t: [b for b in choices if allowed.get((*t, b), 0) <= limit] for t, choices in space.tensors().items()}
+        starts.append({t: min(fits[t], default=max(choices)) for t, choices in space.tensors().items()})
     return [dict(start) for start in dict.fromkeys(tuple(start.items()) for start in starts)]
-
-
-def _parts(url):
-    """Its parts; None where it is no URL, or one in whose host a part of a password with an unescaped @ may stand."""
-    try:
-        parts = make_url(url)
-    except (ArgumentError, ValueError):
-        return None
-    return parts if re.fullmatch(r"[\w.:-]*", parts.host or "") else None
-
-
-def _shown(parts):
-    """A URL without what may be secret: scheme, host and port."""
-    if parts is None:
-        return "(no URL as in postgresql://user:password@host/name, what is special in them escaped as in %40)"
-    return URL.create(parts.drivername, host=parts.host, port=parts.port).render_as_string()
-
-
-def _reason(error, url, parts):
-    """What the driver says, unless it repeats a word of what may be secret: of the password, or of the URL's query."""
-    reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-    query = parse_qsl(url.partition("?")[2], keep_blank_values=True)
-    secret = [parts.password or "", *(value for name, value in query if name not in HARMLESS)] if parts else [url]
-    words = {
-        word for text in secret for form in (text, unquote_plus(text), quote(text)) for word in re.split(r"\W+", form)
-    }
-    if words & {*re.split(r"\W+", reason)} - {""}:
-        return f"{type(error).__name__}; more is not said here, since it repeats a part of the URL"
-    return plain(reason)
-
-
-def storage():
-    """Where studies are kept: the database of STORAGE, or a journal file. ConnectionError where no database answers;
-    neither its text nor its traceback holds a password."""
-    if url := os.environ.get(VARIABLE):
-        try:
-            return RDBStorage(
-                url, engine_kwargs={"connect_args": {"connect_timeout": 10}} if url.startswith("postgresql") else None
-            )
-        except Exception as error:  # of SQLAlchemy, a driver, or the interpreter: any may repeat the URL
-            parts = _parts(url)
-            said = f"{VARIABLE}={_shown(parts)}: no database to be had there ({_reason(error, url, parts)})"
-        raise ConnectionError(said)
-    folder = paths.BUILD / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(folder / "studies.log")))
 
 
 def study(experiment, space):
@@ -204,7 +148,9 @@ def study(experiment, space):
     recipes = [asdict(RECIPE), asdict(experiment.float_run(0).recipe), experiment.seeds, experiment.profile]
     identity = [asdict(space), recipes, asdict(ENGINE), experiment.dataset.fingerprint, sources]
     name = f"{space.name}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
-    return optuna.create_study(study_name=name, storage=storage(), directions=["minimize"] * 3, load_if_exists=True)
+    return optuna.create_study(
+        study_name=name, storage=storage.opened(), directions=["minimize"] * 3, load_if_exists=True
+    )
 
 
 def search(experiment, space, trials):
@@ -213,12 +159,11 @@ def search(experiment, space, trials):
     current = study(experiment, space)
     if len(current.trials) < trials:
         for widths in warm_starts(space, sensitivities(experiment, space)):
-            places = {name: space.tensors()[name].index(bits) for name, bits in widths.items()}
+            places = {shown(tensor): space.tensors()[tensor].index(bits) for tensor, bits in widths.items()}
             current.enqueue_trial(places | {"shape": 0}, skip_if_exists=True)
     while (finished := sum(t.state.is_finished() for t in current.get_trials(deepcopy=False))) < trials:
-        left = [
-            t for t in current.get_trials(deepcopy=False) if t.state == TrialState.RUNNING
-        ]  # by a process that was killed
+        # Those that a process had asked for which was killed.
+        left = [t for t in current.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
         batch = {t.number: t.params for t in left} or _ask(current, space, min(BATCH, trials - finished))
         _tell(current, batch, experiment, space)
     return _frame(current, space)
@@ -232,22 +177,22 @@ def _ask(current, space, count):
     asked = {}
     for _ in range(count):
         trial = current.ask()
-        for name, choices in space.tensors().items():
-            trial.suggest_int(name, 0, len(choices) - 1)
+        for tensor, choices in space.tensors().items():
+            trial.suggest_int(shown(tensor), 0, len(choices) - 1)
         trial.suggest_int("shape", 0, len(space.shapes) - 1)
         asked[trial.number] = trial.params
     return asked
 
 
 def _decoded(space, parameters):
-    """-> shape, {tensor: bits}"""
+    """-> shape, {(path, kind): bits}"""
     tensors = space.tensors()
-    return space.shapes[parameters["shape"]], {name: choices[parameters[name]] for name, choices in tensors.items()}
+    return space.shapes[parameters["shape"]], {t: choices[parameters[shown(t)]] for t, choices in tensors.items()}
 
 
 def _tell(current, batch, experiment, space):
-    tensors = {*space.tensors(), "shape"}
-    whole = {number: p for number, p in batch.items() if p.keys() == tensors}
+    names = {*map(shown, space.tensors()), "shape"}
+    whole = {number: p for number, p in batch.items() if p.keys() == names}
     for number in batch.keys() - whole.keys():  # killed while it was asked for
         current.tell(number, state=TrialState.FAIL, skip_if_finished=True)
     seed = experiment.seeds[0]
@@ -259,16 +204,21 @@ def _tell(current, batch, experiment, space):
         current.tell(number, values, skip_if_finished=True)
 
 
+def shown(tensor):
+    """A tensor's name: of a column, and of a parameter of Optuna's."""
+    return " ".join(tensor)
+
+
 def _frame(current, space):
     front = {t.number for t in current.best_trials}
     rows = []
     for trial in current.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         shape, widths = _decoded(space, trial.params)
         values = dict(zip(("error", "size_bytes", "cycles"), trial.values, strict=True))
-        rows.append(
-            {"trial": trial.number, "model": shape_name(shape), **values, "on_front": trial.number in front, **widths}
-        )
-    columns = ["trial", "model", "error", "size_bytes", "cycles", "on_front", *space.tensors()]
+        bits = {shown(tensor): b for tensor, b in widths.items()}
+        about = {"trial": trial.number, "model": shape_name(shape), "on_front": trial.number in front}
+        rows.append({**about, **values, **bits})
+    columns = ["trial", "model", "error", "size_bytes", "cycles", "on_front", *map(shown, space.tensors())]
     return pd.DataFrame(rows, columns=columns).convert_dtypes().sort_values("trial", ignore_index=True)
 
 
@@ -285,24 +235,15 @@ def finalists(frame, *, error, largest=float("inf")):
     return good.head(FINALISTS) if len(good) else best.tail(1)
 
 
-def finalist(experiment, space, row, seed):
-    """The run of a trial's row by the whole recipe."""
-    shapes = {shape_name(shape): shape for shape in space.shapes}
-    return run(experiment, shapes[row["model"]], {n: int(row[n]) for n in space.tensors()}, seed, recipes.RECIPE)
-
-
-def run_of(experiment, space, frame, trial):
-    """The first seed's run of a trial."""
-    return finalist(experiment, space, frame.set_index("trial", drop=False).loc[trial], experiment.seeds[0])
+def runs_of(experiment, space, trial):
+    """The runs of a trial by the whole recipe, one a seed."""
+    parameters = study(experiment, space).trials[trial].params
+    return [run(experiment, *_decoded(space, parameters), seed, recipes.RECIPE) for seed in experiment.seeds]
 
 
 def train(experiment, space, rows):
     """Run table of finalists over all seeds, with the columns trial and cycles."""
-    cells = [
-        (row["trial"], finalist(experiment, space, row, seed))
-        for _, row in rows.iterrows()
-        for seed in experiment.seeds
-    ]
+    cells = [(trial, r) for trial in rows["trial"] for r in runs_of(experiment, space, trial)]
     table = experiment.table([r for _, r in cells], f"{space.name} finalists")
     return table.assign(trial=[t for t, _ in cells], cycles=[cycles(r, experiment.dataset) for _, r in cells])
 
@@ -333,7 +274,7 @@ class Mixed:
 
     def run(self, experiment):
         """The choice's run of the first seed."""
-        return run_of(experiment, self.space, self.trials, self.choice)
+        return runs_of(experiment, self.space, self.choice)[0]
 
 
 def best_mixed(experiment, uniform):
@@ -344,7 +285,7 @@ def best_mixed(experiment, uniform):
     space = mixed(experiment)
     trials = search(experiment, space, 64 if experiment.full else 8)
     same_seeds = uniform[uniform["seed"].isin(experiment.seeds)].groupby("width")
-    four_bits = trials[(trials[list(space.tensors())] == 4).all(axis=1)]["error"].iloc[0]  # the search begins with them
-    rows = finalists(trials, error=four_bits, largest=same_seeds["size_bytes"].mean()["W3A3"])
+    all_four = (trials[[*map(shown, space.tensors())]] == 4).all(axis=1)  # the search begins with them
+    rows = finalists(trials, error=trials[all_four]["error"].iloc[0], largest=same_seeds["size_bytes"].mean()["W3A3"])
     table = train(experiment, space, rows)
     return Mixed(space, trials, rows, table, chosen(table, bar=same_seeds["mse_validation"].mean()["W4A4"]))

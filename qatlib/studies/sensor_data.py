@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.dates import ConciseDateFormatter
 
-from qatlib.studies.style import PALETTE, _axes
+from qatlib.studies.style import PALETTE, new_axes
 
 
 def series(dataset):
@@ -53,7 +53,7 @@ def splits(dataset, context, horizon):
 
 def plot_series(frame, ax=None):
     """frame: time, value, split."""
-    ax = _axes(ax, figsize=(9, 3.6))
+    ax = new_axes(ax, figsize=(9, 3.6))
     for (split, part), colour in zip(
         frame.groupby("split", sort=False), (PALETTE[0], PALETTE[1], PALETTE[2], "0.7"), strict=False
     ):
@@ -67,7 +67,7 @@ def plot_series(frame, ax=None):
 
 def plot_autocorrelation(frame, ax=None):
     """frame: lag (in days), autocorrelation, series."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for (series, part), style in zip(frame.groupby("series", sort=False), ("-", "--"), strict=False):
         ax.plot(part["lag"], part["autocorrelation"], style, label=series)
     ax.set(xlabel="lag (days)", ylabel="autocorrelation", ylim=(None, 1.02))

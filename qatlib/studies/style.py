@@ -2,8 +2,9 @@
 CSV beside it."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FormatStrFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from qatlib.system import paths
 
@@ -26,6 +27,7 @@ COLOURS = {
     "qat-adaptive": PALETTE[4],
 }
 BASELINE_NAMES = {"persistence": "persistence", "seasonal": "seasonal naive", "ridge": "ridge", "float": "float"}
+SIMULATED = "simulated RTL"  # evidence: cycles of the engine in Verilator
 DASHES = {"persistence": (5, 2), "seasonal": (1, 1.5), "ridge": (6, 2, 1, 2), "float": (1, 0)}
 
 
@@ -56,23 +58,47 @@ def save_table(frame, name):
     return frame
 
 
-def _colour(series):
+def series_colour(series):
     """A method's colour, also where the series says more: "qat, best by validation"."""
     return COLOURS[series.split(",")[0]]
 
 
-def _plain_log(axis):
+def plain_log(axis):
     """Ticks at 1, 2 and 5 of each decade, in plain figures."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _axes(ax, **size):
+def new_axes(ax, **size):
+    """The axes given, else those of a new figure."""
     return ax or plt.subplots(**size)[1]
 
 
-def _baseline_lines(ax, frame):
+def say_evidence(ax, text):
+    """What kind of numbers these are, at the top left; short, since `save` puts the data at the top right."""
+    ax.figure.text(0.01, 0.99, text, va="top", fontsize=9, color="0.35")
+
+
+def label_rows(ax, labels):
+    """A row a label, from the top; lines behind the bars, and none along them."""
+    ax.set_yticks(range(len(labels)), labels, fontsize=10)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.set_axisbelow(True)
+
+
+def in_unit(value, unit):
+    """Three digits with a prefix of the unit: 1.5 µs, 44 ms, 9.17 kB; – where there is none."""
+    return EngFormatter(unit)(float(f"{value:.3g}")) if np.isfinite(value) else "–"
+
+
+def unit_ticks(unit, scale=1):
+    """A formatter of ticks whose values are that many units."""
+    return FuncFormatter(lambda x, _: in_unit(scale * x, unit))
+
+
+def baseline_lines(ax, frame):
     """A line for each baseline of the default context; one that lies far off is named at the edge instead."""
     low, high = ax.get_ylim()
     values = frame.groupby("method", sort=False)["mse"].mean()

@@ -4,7 +4,10 @@ not."""
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.dates import ConciseDateFormatter
 
 from qatlib.data import faults, sets
 from qatlib.device import guard
@@ -14,6 +17,7 @@ from qatlib.integer_model.model import IntegerModel
 from qatlib.quantised_model import fused, ptq, qat
 from qatlib.runs import cached
 from qatlib.runs.experiment import Experiment
+from qatlib.studies.style import PALETTE
 
 NOISE = 0.2  # standard deviations of the train rows
 
@@ -138,3 +142,87 @@ def _roughness(dataset, rows):
     bends = np.diff(dataset.values[rows], n=2)
     bends = bends[even[: len(bends)] & even[1 : len(bends) + 1]]
     return np.sqrt(np.mean(bends**2) / 6) if len(bends) else 0.0
+
+
+def gate(candidates):
+    """Which version may come into use: the error on the latest windows before the update, against the best that passed
+    before.
+
+    candidates: {version: Candidate}, the first of them in use. -> version, mse, mse_in_use, passes"""
+    rows, best = [], None
+    for version, candidate in candidates.items():
+        error = candidate.error
+        passes = best is None or error < best
+        rows.append((version, error, best, passes))
+        best = error if passes else best
+    return pd.DataFrame(rows, columns=["version", "mse", "mse_in_use", "passes"])
+
+
+EVENTS = {  # what happens to the versions of a device, one after the other
+    "all is well": lambda versions: versions.use(1),
+    "sensor becomes noisy": lambda versions: versions.load(1),
+    "version 2": lambda versions: versions.use(2),
+    "version 3": lambda versions: versions.use(3),
+    "rolled back": lambda versions: versions.roll_back(),
+}
+
+
+def life(course, candidates, versions, engine):
+    """The test split on the engine: every window by the version in use at its time. -> (segments, windows)
+
+    candidates: as for `gate`, in the order of their numbers; versions: an empty `Versions`. segments: what happens,
+    from, version, windows, mse, mse_version_1, distrusted (% of the windows, by the guard of the version in use),
+    outputs, equal (to NumPy's). windows: time, series, mse (mean of the week before).
+    """
+    for candidate in candidates.values():
+        versions.add(candidate.model, candidate.limits)
+    windows, begins = course.windows, [course.experiment.dataset.bounds[1], *course.rows.values()]
+    starts = [*np.searchsorted(windows.rows, begins), len(windows.rows)]
+    first = course.errors(candidates["version 1"].model.forward(windows.counts))
+    rows, errors = [], []
+    for i, (event, change) in enumerate(EVENTS.items()):
+        part = slice(starts[i], starts[i + 1])
+        model, limits = change(versions)
+        engine.load(model)
+        forecasts = engine.run(windows.counts[part])
+        equal = (forecasts == model.forward(windows.counts[part])).sum()
+        errors.append(course.errors(forecasts, part))
+        distrusted = (limits.check(windows.counts[part])[1] & guard.DISTRUST) != 0
+        about = (versions.history[-1], len(forecasts), errors[-1].mean(), first[part].mean(), 100 * distrusted.mean())
+        rows.append((event, course.dataset.times[begins[i]], *about, forecasts.size, int(equal)))
+    columns = "event, from, version, windows, mse, mse_version_1, distrusted, outputs, equal".split(", ")
+    series = {"version 1 throughout": first, "the device": np.concatenate(errors)}
+    return pd.DataFrame(rows, columns=columns), _weekly(course, series)
+
+
+def _weekly(course, series):
+    """Means of the week before each window. series: {name: error of each window}. -> time, series, mse"""
+    week = max(1, int(np.timedelta64(7, "D") / course.dataset.step))
+    times = course.dataset.times[course.windows.rows]
+    parts = [
+        pd.DataFrame({"time": times, "series": name, "mse": pd.Series(errors).rolling(week, 1).mean()})
+        for name, errors in series.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def plot_life(frame, segments, noticed=None, ax=None):
+    """The error of a device through an update. frame, segments: of `life`; noticed: the time at which the
+    guard did."""
+    ax = ax or plt.subplots(figsize=(9.5, 3.8))[1]
+    for (series, part), (colour, style) in zip(
+        frame.groupby("series", sort=False), (("0.5", "--"), (PALETTE[0], "-")), strict=True
+    ):
+        apart = part["time"].diff() > 20 * part["time"].diff().median()  # no line across a gap
+        ax.plot(part["time"], part["mse"].where(~apart), style, color=colour, lw=1.8, label=series)
+    for row in segments.itertuples():
+        ax.axvline(row[2], color="0.75", lw=1, zorder=0)
+        ax.annotate(
+            row.event, (row[2], 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9
+        )
+    if noticed is not None:
+        ax.axvline(noticed, color=PALETTE[3], lw=1.2, dashes=(4, 2), label="noticed by the guard")
+    ax.set(ylabel="MSE, mean of a week", ylim=(0, None), xlim=(frame["time"].min(), frame["time"].max()))
+    ax.legend(fontsize=9, loc="lower right")
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
+    return ax

@@ -75,6 +75,7 @@ def test_a_whole_run_writes_its_tables(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [["--windows", "3"], ["--models", "1"], ["--no-synthesis"]])
 def test_a_part_of_it_writes_none(monkeypatch, tmp_path, capsys, arguments):
+    one_model(monkeypatch)
     assert run(monkeypatch, *arguments) == 0
     assert not list(tmp_path.iterdir()) and "no tables written" in capsys.readouterr().out
 
@@ -86,8 +87,9 @@ def test_variables_of_make(monkeypatch):
     assert (verify.options().windows, verify.options().models) == (64, 2)
 
 
-@pytest.mark.parametrize("fault", ["count", "cycles", "error"])
-def test_what_is_wrong_is_counted_and_tells_in_the_exit_status(monkeypatch, capsys, fault):
+def one_model(monkeypatch, fault=None):
+    """In the place of the simulated engine, one model's own forecasts, right but for the fault."""
+
     def simulated(program, counts, config, rtl):
         forecast = shipped.load("etth1", NAMES[0]).forward(counts)
         forecast[-1, 5] += fault == "count"
@@ -100,6 +102,11 @@ def test_what_is_wrong_is_counted_and_tells_in_the_exit_status(monkeypatch, caps
     monkeypatch.setattr(verify, "engine", _Engine())
     monkeypatch.setattr(verify, "random_tasks", lambda models: {})
     monkeypatch.setattr(verify, "output_tasks", dict)
+
+
+@pytest.mark.parametrize("fault", ["count", "cycles", "error"])
+def test_what_is_wrong_is_counted_and_tells_in_the_exit_status(monkeypatch, capsys, fault):
+    one_model(monkeypatch, fault)
     assert run(monkeypatch, "--windows", "4", "--no-synthesis") == 1
     assert {"count": "1 wrong", "cycles": "1 wrong", "error": "4 wrong"}[fault] in capsys.readouterr().out
 

@@ -9,8 +9,8 @@ from qatlib.system import paths
 from tests.runs.grid import GRID
 
 
-@pytest.fixture(scope="session")
-def collected(dataset, tmp_path_factory):
+@pytest.fixture(scope="module")
+def collected(dataset, tmp_path_factory, in_process):
     """(table of the grid, the build folder it left)"""
     build = tmp_path_factory.mktemp("collected")
     with pytest.MonkeyPatch.context() as patch:

@@ -154,7 +154,7 @@ def test_the_program_begins_when_it_has_been_fetched(latencies, default):
 def test_a_model_that_does_not_fit_keeps_its_row(latencies):
     row = latencies.iloc[-1]
     assert (row["evidence"], row["note"]) == ("does not fit", "too long") and np.isnan(row["microseconds"])
-    assert list(latencies) == accelerator.COLUMNS
+    assert list(latencies) == accelerator.LATENCY_COLUMNS
 
 
 def test_equality_is_counted_not_assumed(default, monkeypatch):

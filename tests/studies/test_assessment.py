@@ -11,7 +11,7 @@ import pytest
 from qatlib.device import shipped
 from qatlib.engine import CONFIGS
 from qatlib.runs.experiment import Experiment
-from qatlib.studies import accelerator, assessment, cost, measured, report, style
+from qatlib.studies import accelerator, assessment, cost, measured, plan, report, style
 from qatlib.studies.cost import Option, Terms
 from qatlib.system import paths
 from qatlib.system.measurements import Measurement
@@ -44,7 +44,7 @@ def test_break_even_is_where_totals_meet():
 PRICES = {
     "cloud over NB-IoT or LTE-M": (14, 30_000, 12),
     cost.M4.name: (14, 80_000, 2),
-    assessment.SWITCHED: (39, 150_000, 2),
+    cost.SWITCHED: (39, 150_000, 2),
 }
 ERRORS = {("PTQ", 8): 0.05, ("PTQ", 4): 0.052, ("PTQ", 2): 0.07, ("QAT", 8): 0.05, ("QAT", 4): 0.051, ("QAT", 2): 0.06}
 COUNTS = {"rv32imc": 600_000, "cortex-m4": 200_000, "xc7s15": 1_500, "pynq-z2": 500}  # instructions or cycles
@@ -56,9 +56,9 @@ def made_up_verdict():
     rows = [
         error | assessment._on_laptop(200.0) | {"method": "float, PyTorch", "weight_bits": 32, "size_bytes": 40_000}
     ]
-    for radio in cost.RADIOS:
+    for cloud, radio in cost.CLOUDS.items():
         sent = assessment._estimated(cost.LAPTOP, 1e6 * radio.seconds.typical, "estimated")
-        rows.append(error | sent | {"method": "float, in the cloud", "target": assessment.CLOUD.format(radio.name)})
+        rows.append(error | sent | {"method": "float, in the cloud", "target": cloud})
     rows += [
         error | {"method": m, "target": "any", "mse": 0.06, "size_bytes": 30_000} for m in ("persistence", "ridge")
     ]
@@ -70,10 +70,10 @@ def made_up_verdict():
         for key, count in COUNTS.items():
             evidence = "simulated" if key in CONFIGS else "estimated"
             took = assessment._estimated(cost.DEVICES[key], count, evidence)
-            rows.append(about | took | {"target": assessment.TARGETS[key]})
+            rows.append(about | took | {"target": cost.TARGETS[key]})
             if key == "xc7s15":
-                rows.append(rows[-1] | {"target": assessment.SWITCHED} | assessment._with_start(cost.FPGA, count))
-    return pd.DataFrame(rows, columns=assessment.COLUMNS)
+                rows.append(rows[-1] | {"target": cost.SWITCHED} | assessment._with_start(cost.FPGA, count))
+    return pd.DataFrame(rows, columns=[*assessment.VERDICT_COLUMNS, "count"])
 
 
 @pytest.fixture(scope="module")
@@ -87,20 +87,20 @@ def tables():
     return {
         "verdict": verdict,
         "11_verdict": assessment.by_target(verdict, 3600),
-        "11_gates": assessment.gates(verdict, checked, detection, crossings),
+        "11_gates": plan.gates(verdict, checked, detection, crossings),
         "11_break_even": crossings,
         "11_money": assessment.money(options, terms, 3600),
     }
 
 
 def every_value_has_its_evidence(verdict):
-    assert list(verdict.columns) == assessment.COLUMNS
+    assert list(verdict.columns) == [*assessment.VERDICT_COLUMNS, "count"]
     for value in ("mse", "latency_us", "energy_uj"):
         evidence = verdict[f"{value.split('_')[0]}_evidence"]
         assert (verdict[value].notna() == evidence.notna()).all()
         assert set(evidence.dropna()) <= {"measured", "simulated", "estimated", "published"}
     assert not (verdict["energy_evidence"] == "measured").any()
-    elsewhere = verdict["target"] != assessment.LAPTOP
+    elsewhere = verdict["target"] != cost.HERE
     assert not (verdict["latency_evidence"] == "measured")[elsewhere].any()
 
 
@@ -130,9 +130,9 @@ def test_one_model_on_every_target(monkeypatch):
     every_value_has_its_evidence(verdict)
     assert (checked["outputs"] == checked["equal"]).all() and (checked["outputs"] > 0).all()
     placed = verdict.set_index("target")
-    assert {assessment.LAPTOP, "ESP32", assessment.SWITCHED, *assessment.TARGETS.values()} == set(placed.index)
+    assert {"ESP32", cost.SWITCHED, *cost.TARGETS.values()} == set(placed.index)
     cycles = accelerator.latencies([subject], [assessment.CONFIGS["xc7s15"]])["cycles"].iloc[0]
-    fpga, off = placed.loc["XC7S15, waits idle"], placed.loc["XC7S15, switched off between"]
+    fpga, off = placed.loc[cost.IDLING], placed.loc[cost.SWITCHED]
     assert (off["latency_us"], off["energy_uj"]) == pytest.approx(
         (fpga["latency_us"] + 40_000, fpga["energy_uj"] + 11_850)
     )
@@ -143,7 +143,7 @@ def test_one_model_on_every_target(monkeypatch):
         (placed.loc[cost.M4.name, "energy_uj"] / 1e3 + cost.M4.idle.typical * 3600) * 24 / 1e3
     )
     (option,) = assessment.options(
-        verdict, {cost.M4.name: (1, 2, 3), assessment.LAPTOP: (4, 5, 6)}, 3600
+        verdict, {cost.M4.name: (1, 2, 3), cost.HERE: (4, 5, 6)}, 3600
     )  # a laptop cannot sleep
     assert option.bytes_a_day == 400 and option.joules_a_day == pytest.approx(day[cost.M4.name] + 0.274)
     with pytest.raises(ValueError, match=r"no target 'M4'; choose from .*STM32L4"):
@@ -162,7 +162,7 @@ def test_a_gate_closes(tables):
         tables["11_break_even"],
         tables["11_break_even"].iloc[:0],
     ):  # with and without a cloud to compare with
-        states = assessment.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
+        states = plan.gates(tables["verdict"], checked, detection, crossings).set_index("key")["state"]
         assert states["alarms"] == "passed" and states[["detection", "equal"]].eq("failed").all()
         assert states[["latency", "delivered", "break_even"]].eq("open").all()
 

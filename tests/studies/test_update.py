@@ -28,9 +28,9 @@ def test_noise_begins_where_it_should_and_is_noticed_later(course):
 
 def test_life_of_a_device(course, tmp_path):
     candidates = course.candidates(real_data.fitted_guard(course.experiment))
-    assert real_data.gate(candidates)["passes"].tolist() == [True, True, False]
+    assert update.gate(candidates)["passes"].tolist() == [True, True, False]
     engine = open_engine()
-    segments, weekly = real_data.life(course, candidates, Versions(tmp_path), engine)
+    segments, weekly = update.life(course, candidates, Versions(tmp_path), engine)
     engine.close()
     assert segments["version"].tolist() == [1, 1, 2, 3, 2]
     assert segments["equal"].equals(segments["outputs"]) and segments["windows"].sum() == len(course.windows.rows)
@@ -44,7 +44,7 @@ def test_a_gate_compares_with_what_passed_before():
         name: update.Candidate(None, None, error)
         for name, error in (("1", 3.0), ("2", 2.0), ("3", 2.5), ("4", np.nan), ("5", 1.0))
     }
-    assert real_data.gate(candidates)["passes"].tolist() == [True, True, False, False, True]
+    assert update.gate(candidates)["passes"].tolist() == [True, True, False, False, True]
 
 
 def test_a_short_series_has_a_course_too(sensor_csv):
