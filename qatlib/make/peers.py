@@ -229,6 +229,25 @@ def keep(name, table, packages, suffix):
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
 
+def steps_of(model, ours, peers, inputs, targets):
+    """{name: a function that takes one training step}, of copies; the float model without dropout, like the others."""
+    undropped = copy.deepcopy(model)
+    for module in undropped.modules():
+        if isinstance(module, layers.Dropout):
+            module.level = 0
+    steppers = {}
+    for name, network in {"float": undropped, "qatlib": ours}.items():
+        trained = copy.deepcopy(network).train()
+        adam, _ = train.optimiser(trained, RECIPE, steps=1000)
+        network = fused.Fused(trained).train()
+        steppers[name] = lambda m=network, a=adam: train.step(m, a, inputs, targets)
+    for name, network in peers.items():
+        trained = copy.deepcopy(network).train()
+        adam, _ = peer_optimiser(trained, 1000)
+        steppers[name] = lambda m=trained, a=adam: step(m, a, inputs, targets)
+    return steppers
+
+
 def main():
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -245,22 +264,8 @@ def main():
         f"Brevitas {version('brevitas')}": brevitas(model),
         f"torchao {version('torchao')}, linear layers only": torchao(model),
     }
-    undropped = copy.deepcopy(model)
-    for module in undropped.modules():
-        if isinstance(module, layers.Dropout):
-            module.level = 0
     rows = torch.arange(RECIPE.batch)
-    inputs, targets = training.inputs[rows], teacher[rows]
-    steppers = {}
-    for name, network in {"float": undropped, "qatlib": ours}.items():
-        trained = copy.deepcopy(network).train()
-        adam, _ = train.optimiser(trained, RECIPE, steps=1000)
-        network = fused.Fused(trained).train()
-        steppers[name] = lambda m=network, a=adam: train.step(m, a, inputs, targets)
-    for name, network in peers.items():
-        trained = copy.deepcopy(network).train()
-        adam, _ = peer_optimiser(trained, 1000)
-        steppers[name] = lambda m=trained, a=adam: step(m, a, inputs, targets)
+    steppers = steps_of(model, ours, peers, training.inputs[rows], teacher[rows])
     first, speed = samples_per_second(steppers, RECIPE.batch)
     fused.fit(ours, model, training, validation, RECIPE, seed=0, teacher=teacher)
     errors = {"float": float_mse, "qatlib": train.mse(ours, test)}

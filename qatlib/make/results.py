@@ -14,7 +14,7 @@ from qatlib.engine.synthesis import DEVICES
 from qatlib.make import result_tables as tables
 from qatlib.make.result_tables import DEFAULT, FOLDER, SMALLEST
 from qatlib.studies import published
-from qatlib.studies.assessment import TARGETS
+from qatlib.studies.cost import TARGETS
 from qatlib.system import paths
 
 README, REPORT = paths.ROOT / "README.md", FOLDER / "README.md"

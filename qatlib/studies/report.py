@@ -157,6 +157,15 @@ def _both(english, japanese):
     return f'<span lang="en">{escape(english)}</span><span lang="ja">{escape(japanese)}</span>'
 
 
+def _terms(row):
+    return {
+        "years": f"{row['years']:g}",
+        "megabyte": f"{row['megabyte']:,g}",
+        "visit": f"{row['visit']:,g}",
+        "battery": _joules(row["battery"]),
+    }
+
+
 def _facts(tables):
     """{name: (English, Japanese)} of all that TEXTS leave open."""
     verdict, targets, money = tables["verdict"], tables["11_verdict"].set_index("target"), tables["11_money"]
@@ -165,9 +174,8 @@ def _facts(tables):
     width = verdict.drop_duplicates(widths).set_index(widths)["mse"]
     four, floats, best = width["QAT", 4, 4], error["float, PyTorch"], targets["joules_a_day"].idxmin()
     places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, cost.SWITCHED)
-    m4, cloud, fpga, off = (
-        targets.reindex([name]).iloc[0] for name in places
-    )  # nothing but NaN where it is none of the targets
+    # nothing but NaN where it is none of the targets
+    m4, cloud, fpga, off = (targets.reindex([name]).iloc[0] for name in places)
     facts = {
         "minutes": f"{m4['period'] / 60:g}",
         "best_day": _joules(targets["joules_a_day"][best]),
@@ -189,14 +197,10 @@ def _facts(tables):
         "fpga_day": _joules(fpga["joules_a_day"]),
         "off_day": _joules(off["joules_a_day"]),
         "off_latency": _time(off["latency_us"]),
-        "years": f"{money['years'].iloc[0]:g}",
-        "megabyte": f"{money['megabyte'].iloc[0]:,g}",
-        "visit": f"{money['visit'].iloc[0]:,g}",
-        "battery": _joules(money["battery"].iloc[0]),
     }
     four_against_best = tables["11_gates"].set_index("key")["found"]["error_baseline"]
     facts["behind"] = f"{100 - 100 / (1 + four_against_best / 100):.1f}"
-    both = {name: (value, value) for name, value in facts.items()}
+    both = {name: (value, value) for name, value in (facts | _terms(money.iloc[0])).items()}
     prices = [{**row, "upkeep": row["upkeep"] / row["years"]} for row in money.to_dict("records")]
     crossings = tables["11_break_even"]
     pays = crossings[crossings["against"].str.startswith("cloud") & ~crossings["option"].str.startswith("cloud")]
