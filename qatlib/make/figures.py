@@ -22,9 +22,10 @@ from qatlib.make import execution, manifest, records
 from qatlib.make.execution import PipelineError
 from qatlib.system import disk
 from qatlib.system.console import plain
-from qatlib.system.paths import BUILD, FIGURES
+from qatlib.system.paths import BUILD, FIGURES, NOTEBOOKS
 from qatlib.system.profiles import SEEDS
 
+SERIES = set(NOTEBOOKS.glob("[0-9]*.ipynb"))
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -84,11 +85,16 @@ def main(arguments):
     label = "[figures]"
     try:
         with alone() as tell:
+            ran = False
             for notebook in notebooks:
                 siblings = sorted({notebook.stem, *(path.stem for path in notebook.parent.glob("[0-9]*.ipynb"))})
                 label = f"[{siblings.index(notebook.stem) + 1}/{len(siblings)} {notebook.stem}]"
                 tell(notebook.stem)
-                finish(notebook, records.sources(notebook), label)
+                ran |= finish(notebook, records.sources(notebook), label)
+            if set(notebooks) >= SERIES and (ran or not (FIGURES / "README.md").is_file()):
+                from qatlib.make import results  # which needs pandas
+
+                results.write_report()
     except (PipelineError, OSError) as error:
         print(
             f"\n{_room() if getattr(error, 'errno', 0) in FULL else ''}{error}\n{label} not finished",
@@ -129,19 +135,20 @@ def _room():
 
 
 def finish(notebook, sources, label):
-    """Run the notebook if anything has changed; say so."""
+    """Run the notebook if anything has changed; say so. -> whether it was run"""
     parameters = read_parameters(os.environ)
     key = records.fingerprint(notebook, parameters, sources)
-    if records.is_current(notebook.stem, key):
+    current = records.is_current(notebook.stem, key)
+    if current:
         record = records.read(notebook.stem)
         print(f"{label} unchanged ({plain(record['about']['data'])}, {plain(record['about']['profile'])})", flush=True)
-        if records.MANIFEST.is_file():
-            return
     else:
         print(f"{label} starts ({plain(', '.join(f'{k}={v}' for k, v in parameters.items()))})", flush=True)
         record = execution.run(notebook, parameters, key, label)
         print(f"{label} done in {record['seconds']:.0f} s", flush=True)
-    manifest.write(notebook, record["about"])
+    if not current or not records.MANIFEST.is_file():
+        manifest.write(notebook, record["about"])
+    return not current
 
 
 def _terminated(number, frame):

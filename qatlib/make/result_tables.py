@@ -9,7 +9,7 @@ from qatlib.runs import comparison
 from qatlib.studies import published
 from qatlib.system import paths
 
-FOLDER = paths.ROOT / "paper_figures"  # the committed run, wherever figures go
+FOLDER = paths.FIGURES
 DEFAULT, SMALLEST = "patch-c336-d16", "xc7s15"
 
 

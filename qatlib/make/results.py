@@ -15,10 +15,14 @@ from qatlib.make import result_tables as tables
 from qatlib.make.result_tables import DEFAULT, FOLDER, SMALLEST
 from qatlib.studies import published
 from qatlib.studies.cost import TARGETS
-from qatlib.system import paths
+from qatlib.system import disk, paths
 
 README, REPORT = paths.ROOT / "README.md", FOLDER / "README.md"
 TEMPLATE = Path(__file__).with_name("results.md")
+OTHER = """# A {profile} run on {data}
+
+Tables are in `tables/`, what was run is in `manifest.json`. The results of a full run on ETTh1 are in the repository.
+"""
 MARKED = re.compile(r"(<!-- (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -78,7 +82,7 @@ def speed_row():
 
 def numbers():
     """What stands in sentences."""
-    run = json.loads((FOLDER / "manifest.json").read_text())
+    run = manifest()
     outputs, seconds = tables.table("09_microcontroller")[["outputs", "equal"]].sum(), run["seconds"]
     real, engine = tables.table("10_real_data"), tables.engine_row("w4a4")
     ptq = (
@@ -115,16 +119,30 @@ def report(known):
     return Template(TEMPLATE.read_text()).substitute(known)
 
 
+def manifest():
+    return json.loads((FOLDER / "manifest.json").read_text())
+
+
+def is_of_the_paper(run):
+    """Whether a manifest is that of a full run on ETTh1, nothing else chosen: what both READMEs tell of."""
+    chosen = {"target", "clean", "context", "horizon"} & run["parameters"].keys()
+    return (run["profile"], run["data"]) == ("full", "etth1") and not chosen
+
+
+def write_report():
+    """paper_figures/README.md: of a run of another kind it says no more than which one."""
+    run = manifest()
+    other = OTHER.format(profile=run["profile"], data=run["data"])
+    disk.write(REPORT, (report(values()) if is_of_the_paper(run) else other).encode())
+
+
 def main():
-    """Write both, if the committed tables are those of a full run on ETTh1; exit with a sentence where they are not."""
-    run = json.loads((FOLDER / "manifest.json").read_text())
-    if (run["profile"], run["data"]) != ("full", "etth1"):
-        sys.exit(
-            f"paper_figures/ holds a {run['profile']} run on {run['data']}; the READMEs tell of a full one on etth1"
-        )
-    known = values()
-    README.write_text(readme(README.read_text(), known))
-    REPORT.write_text(report(known))
+    """Write both, if the figures are those of a full run on ETTh1; exit with a sentence where they are not."""
+    run = manifest()
+    if not is_of_the_paper(run):
+        sys.exit(f"{FOLDER} holds a {run['profile']} run on {run['data']}; README.md tells of a full one on etth1")
+    README.write_text(readme(README.read_text(), values()))
+    write_report()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,20 @@ def test_every_table_is_shown(known):
     assert shown == known.keys()
 
 
+def test_a_run_of_another_kind_is_named_and_no_more(monkeypatch, tmp_path):
+    run = {"profile": "full", "data": "etth1", "parameters": {"profile": "full", "data": "etth1"}}
+    assert results.is_of_the_paper(run)
+    others = [{"profile": "quick"}, {"data": "own"}, {"parameters": {"context": 96}}, {"parameters": {"clean": True}}]
+    monkeypatch.setattr(results, "REPORT", tmp_path / "README.md")
+    for change in others:
+        monkeypatch.setattr(results, "manifest", lambda change=change: run | change)
+        assert not results.is_of_the_paper(results.manifest())
+        results.write_report()
+        assert results.REPORT.read_text().startswith(f"# A {change.get('profile', 'full')} run on ")
+        with pytest.raises(SystemExit, match=r"README\.md tells of a full one on etth1"):
+            results.main()
+
+
 def test_a_number_typed_by_hand_is_found_and_an_unknown_name_refused():
     known = {"speed": "7"}
     assert results.readme("a <!-- speed -->9<!-- end -->, b <!-- speed --><!-- end -->", known) == (
