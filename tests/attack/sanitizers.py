@@ -271,7 +271,7 @@ def trained(compiler, family, scheme, granularity):
     told += [*map(floats, network.plan.parameters), struct.pack("l", len(steps)), *steps]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "main.cpp"
-        source.write_text(TRAINER.replace("{source}", str(paths.PACKAGE / "fused.cpp")))
+        source.write_text(TRAINER.replace("{source}", str(paths.PACKAGE / "quantised_model" / "fused.cpp")))
         out = carried_out(compiler, Path(folder), source, given=b"".join(told), options=fused.OPTIONS)
     found = np.frombuffer(out, np.float32)
     np.testing.assert_array_equal(found, torch.cat(expected).numpy())
