@@ -14,7 +14,6 @@ MODULES = {
     for path in paths.PACKAGE.rglob("*.py")
 }
 NEIGHBOURS = {("mcu", "engine"), ("engine", "mcu")}
-OF_A_BOARD = {"numpy", "pynq", "matplotlib", "ipywidgets", "IPython"}
 
 
 def imported(path):
@@ -95,7 +94,6 @@ for name in {[name for name in lower if room(name) != "board"]}:
     __import__(name)
 for name in ("torch", "pandas", "seaborn", "scipy"):
     sys.modules[name] = None
-Bare.allowed = Bare.allowed | set(sys.modules)
 sys.meta_path.pop(0)
 for name in {[name for name in lower if room(name) == "board"]}:
     __import__(name)

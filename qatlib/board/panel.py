@@ -1,6 +1,6 @@
 """Figures of the running overlay, still and live: truth and forecasts as they come, and where the time goes.
 
-Needs numpy and matplotlib; the live panel has buttons where ipywidgets is there. `save` and `table` do what `plots`
+Needs numpy and matplotlib; the live panel has buttons where ipywidgets is there. `save` and `table` do what `style`
 does, without pandas.
 """
 

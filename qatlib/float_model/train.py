@@ -94,9 +94,8 @@ def fit(network, train, validation, config, *, seed, hooks=()):
             taken += 1
             for hook in hooks:
                 hook.after()
-            torch._foreach_lerp_(
-                average, averaged, 1 - min(config.averaging, (1 + taken) / (10 + taken))
-            )  # young ones forget the start
+            decay = min(config.averaging, (1 + taken) / (10 + taken))  # young averages forget the start
+            torch._foreach_lerp_(average, averaged, 1 - decay)
         seconds += time.perf_counter() - began
         _exchange(averaged, average)
         errors.append(mse(network, validation))

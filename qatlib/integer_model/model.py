@@ -175,7 +175,7 @@ class IntegerModel:
 
 
 def _described(document):
-    """A file's document as arguments of IntegerModel; what the names and numbers are worth is for `program_check`."""
+    """A file's document as arguments of IntegerModel; what the names and numbers are worth is for `check`."""
     facts = _fields(
         document, "the model", {"name", "context", "horizon", "resolution", "anchor", "operations", "tensors"}
     )

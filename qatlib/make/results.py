@@ -19,9 +19,9 @@ from qatlib.system import disk, paths
 
 README, REPORT = paths.ROOT / "README.md", FOLDER / "README.md"
 TEMPLATE = Path(__file__).with_name("results.md")
-OTHER = """# A {profile} run on {data}
+OTHER = """# A run of another kind
 
-Tables are in `tables/`, what was run is in `manifest.json`. The results of a full run on ETTh1 are in the repository.
+Tables are in `tables/`, `manifest.json` says what was run. The results of a full run on ETTh1 are in the repository.
 """
 MARKED = re.compile(r"(<!-- (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 
@@ -130,10 +130,8 @@ def is_of_the_paper(run):
 
 
 def write_report():
-    """paper_figures/README.md: of a run of another kind it says no more than which one."""
-    run = manifest()
-    other = OTHER.format(profile=run["profile"], data=run["data"])
-    disk.write(REPORT, (report(values()) if is_of_the_paper(run) else other).encode())
+    """paper_figures/README.md; of a run of another kind it says no more than that, and nothing of a user's file."""
+    disk.write(REPORT, (report(values()) if is_of_the_paper(manifest()) else OTHER).encode())
 
 
 def main():

@@ -1,4 +1,4 @@
-"""`python -m qatlib.make.shipped_models`: trains the models that ship with the project (see `zoo`) and writes them,
+"""`python -m qatlib.make.shipped_models`: trains the models that ship with the project (see `shipped`) and writes them,
 their errors, their outputs, and test windows."""
 
 import numpy as np

@@ -37,7 +37,7 @@ TWINS = {
 
 
 def quantize_model(model, config, *, exceptions=None):
-    """A quantised copy of a trained float `models.Forecaster`. Its steps are still to be set: see `ptq.calibrate`.
+    """A quantised copy of a trained `Forecaster`. Its steps are still to be set: see `ptq.calibrate`.
 
     exceptions: {path of a primitive: its own QuantConfig}, for mixed widths.
     """

@@ -70,8 +70,7 @@ class Run:
         techniques = self.qat_recipe.techniques if self.qat_recipe else ()
         own = {inspect.getsource(inspect.getmodule(technique)) for technique in techniques}
         identity = [repr(self), dataset.fingerprint, source_hash(*sources), sorted(own), torch.__version__]
-        identity = json.dumps(identity)
-        return hashlib.sha256(identity.encode()).hexdigest()[:20]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
 
 
 @lru_cache

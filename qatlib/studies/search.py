@@ -1,7 +1,7 @@
 """Mixed precision: widths per tensor, searched by Optuna for validation error, bytes on the device and cycles of the
 engine.
 
-A trial is a run of the grid (see `runs`), so a search is resumed, and spread over a cluster, as a grid is. Trials are
+A trial is a run of the grid (see `cached`), so a search is resumed, and spread over a cluster, as a grid is. Trials are
 asked for in batches of one size with a sampler seeded by their count: the same trials on every machine. A study is kept
 in a journal file under build/, or in the database that STORAGE names (postgresql://..), where the next machine finds
 it; one process works on a study at a time.

@@ -122,13 +122,13 @@ class _LateFolding(Hook):
         self.model = model
         for path, module in list(model.named_modules()):
             if isinstance(module, QuantAddNorm):
-                _put(model, path, UnfoldedAddNorm(module, origin.get_submodule(path)))
+                model.set_submodule(path, UnfoldedAddNorm(module, origin.get_submodule(path)))
 
     def end(self):
         for path, module in list(self.model.named_modules()):
             if isinstance(module, UnfoldedAddNorm):
                 module.folded.gain.data, module.folded.offset.data = (values.detach() for values in module.affine())
-                _put(self.model, path, module.folded)
+                self.model.set_submodule(path, module.folded)
 
 
 class UnfoldedAddNorm(QuantAddNorm):
@@ -147,12 +147,6 @@ class UnfoldedAddNorm(QuantAddNorm):
 
     def forward(self, x, y):
         if self.training:
-            self.norm.train()(
-                x.values.detach() * x.step.detach(), y.values.detach() * y.step.detach()
-            )  # moves its running statistics
+            real = (codes.values.detach() * codes.step.detach() for codes in (x, y))
+            self.norm.train()(*real)  # moves its running statistics
         return self.added(x, y)
-
-
-def _put(model, path, module):
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
