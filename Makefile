@@ -21,7 +21,7 @@ make attack    mutated files, random models, threads, kills and power cuts at le
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
-make verify    every committed model through the simulated engine, every window, and random models: overlays/engine/measured (25 minutes)
+make verify    every committed model through the simulated engine, every window, and random models: overlays/engine/measured (half an hour to an hour)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
 make overlay   bitstream, metadata and reports of BOARD, by Vivado

@@ -10,7 +10,7 @@ import torch
 
 from qatlib.data import sets, sources
 from qatlib.float_model import train, transformer
-from qatlib.float_model.config import FAMILIES, ModelConfig, Sensor
+from qatlib.float_model.config import FAMILIES, RIVALS, ModelConfig, Sensor
 from qatlib.quantised_model import ptq, qat
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached, experiment, scale_out
@@ -22,6 +22,8 @@ SHAPES = {
     "patch": dict(context=48, horizon=6, patch=8),
     "point": dict(context=20, horizon=6, patch=1),
     "decoder": dict(context=24, horizon=6, patch=8, label=10),
+    "linear": dict(context=24, horizon=6, patch=24, rank=3, reach=20),
+    "skip": dict(context=48, horizon=6, patch=8, rank=3, reach=19),
 }
 EIGHT_BITS = QuantConfig()
 
@@ -104,7 +106,7 @@ def float_model(sensor, batches):
             family, **{**SHAPES[family], **shape}, d_model=d_model, heads=heads, layers=layers, dropout=0.1
         )
         torch.manual_seed(layers * 10 + heads)
-        model = transformer.Forecaster(config, sensor)
+        model = transformer.network(config, sensor)
         train.fit(model, *batches(config), train.TrainConfig(epochs=4, batch=32, averaging=0.5), seed=0)
         return model
 
@@ -178,7 +180,7 @@ def small(sensor_csv, small_home):
     with pytest.MonkeyPatch.context() as patch:
         for name, folder in (("BUILD", small_home / "build"), ("FIGURES", figures), ("TABLES", figures / "tables")):
             patch.setattr(paths, name, folder)
-        patch.setattr(experiment, "RECIPES", dict.fromkeys(FAMILIES, recipes))
+        patch.setattr(experiment, "RECIPES", dict.fromkeys(FAMILIES + RIVALS, recipes))
         yield experiment.Experiment("quick", str(sensor_csv), "value", context=48, horizon=6)
 
 

@@ -45,8 +45,11 @@ def _program(b):
 
 
 def _samples(b, name):
-    """The operation, `quantise` or `placeholders`, whose samples a tensor holds as they are; else None."""
-    return b.producers[name] if b.producers[name].kind in ("quantise", "placeholders") else None
+    """The operation, `quantise`, `placeholders` or `last_tokens` of the first, whose samples a tensor holds as they
+    are; else None."""
+    maker = b.producers[name]
+    source = b.producers[maker.inputs[0]] if maker.kind == "last_tokens" else maker
+    return maker if source.kind == "quantise" or maker.kind == "placeholders" else None
 
 
 def _nothing(b, operation):
@@ -88,11 +91,13 @@ def _lay_out(b, sampled, operation, tokens, patch):
             )
         tokens, zeros = sampled.attributes["label"], tokens - sampled.attributes["label"]
         first = model.context - tokens
+    elif sampled.kind == "last_tokens":
+        first = model.context - b.model.tensors[sampled.output].shape[0]
     if model.context > 4 * b.config.input_words:
         raise DoesNotFit("input buffer", model.context, 4 * b.config.input_words, "counts")
     tensor = b.tensor(quantise.output)
     view = b.store(operation.output, tensor, tokens, patch)
-    lanes = next(i for i in (2, 1, 0) if patch % (1 << i) == 0)
+    lanes = next(i for i in (2, 1, 0) if patch % (1 << i) == first % (1 << i) == 0)
     groups = patch >> lanes
     done = loops(tokens, groups)
     rows = view.base + np.arange(tokens)[:, None] * view.stride + (np.arange(groups) << lanes) // b.rows
@@ -114,6 +119,8 @@ def _lay_out(b, sampled, operation, tokens, patch):
 
 
 def _last_tokens(b, operation):
+    if _samples(b, operation.output):
+        return
     x, count = b.view(operation.inputs[0]), b.model.tensors[operation.output].shape[0]
     b.views[operation.output] = x.part(x.tokens - count, count)
 
@@ -126,7 +133,10 @@ def _linear(b, operation):
             raise Unsupported(f"linear {operation.path}: the engine uses a query, key or value once")
         attention.operand(b, operation, user)
     elif len(users) == 1 and user.kind in ("add", "add_position"):
-        residual.added(b, operation, user)
+        if user.kind == "add" and not set(user.inputs) - {operation.output} & b.fused:
+            residual.waiting(b, operation)
+        else:
+            residual.added(b, operation, user)
     elif len(users) == 1 and user.kind == "linear" and b.tile < b.model.tensors[operation.output].shape[0]:
         _pair(b, operation, user)
     else:

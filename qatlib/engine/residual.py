@@ -154,13 +154,27 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
     b.product(path, x, fields, target, macs=macs, add=(stage2, stage2["r_base"] + index, written))
 
 
+def waiting(b, linear):
+    """A linear layer whose result waits in the residual memory for what is added to it."""
+    weight, x = b.model.weight(linear).astype(np.int64), b.view(linear.inputs[0])
+    fields = b.weight_fields(weight, x.positions)
+    fields |= b.parameter_fields(fields["groups"], *(b.array(linear, name) for name in ("m", "n", "bias")))
+    _into_residual(b, linear.path, linear.output, x, fields, weight.size * x.tokens)
+
+
 def _to_residual(b, name):
     """Copy a tensor of codes to the residual memory."""
     tensor, x = b.tensor(name), b.view(name)
+    fields = b.identity_fields(x, tensor.shape[1])
+    zero = np.full(tensor.shape[1], -tensor.zero_point)
+    fields |= b.parameter_fields(fields["groups"], *IDENTITY, zero)
+    _into_residual(b, f"{name} (copy)", name, x, fields, 0)
+
+
+def _into_residual(b, path, name, x, fields, macs):
+    """A product whose codes, those of the tensor `name`, go to the residual memory as they are."""
+    tensor, groups = b.tensor(name), fields["groups"]
     tokens, channels = tensor.shape
-    fields = b.identity_fields(x, channels) | limits(tensor, 1)
-    groups = fields["groups"]
-    fields |= b.parameter_fields(groups, *IDENTITY, np.full(channels, -tensor.zero_point))
     base = b.residuals[name] = b.residual.take(name, tokens * groups)
     index = base + np.arange(tokens)[:, None] * groups + np.arange(groups)
     zero = np.zeros(channels, np.int64)
@@ -169,7 +183,8 @@ def _to_residual(b, name):
         "high2": tensor.high,
         "r_base": base, "r_token": groups, "s_write": 1, "s_base": base, "s_token": groups,
     }  # fmt: skip
-    b.product(f"{name} (copy)", x, fields, {"dest": "none"}, add=(stage2, index, index))
+    fields |= limits(tensor, 1)
+    b.product(path, x, fields, {"dest": "none"}, macs=macs, add=(stage2, index, index))
 
 
 def _position(operation):

@@ -1,15 +1,18 @@
 """Shapes of the float Transformers, and the sensor that they read."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-FAMILIES = ("patch", "point", "decoder")
+FAMILIES = ("patch", "point", "decoder", "linear", "skip")
+RIVALS = ("nlinear", "dlinear", "sparsetsf", "fits", "cnn", "lstm")  # in float alone, see `rivals`
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of a model. context, horizon, patch and label are numbers of samples; `label` is the decoder's
-    look-back."""
+    """Shape of a model. context, horizon, patch, label and reach are numbers of samples; `label` is the decoder's
+    look-back; `rank` and `reach` are those of the linear map of `linear` and `skip`: the last `reach` samples, through
+    `rank` numbers, to the horizon. head_rank: numbers between the encoder and a long horizon, 0 for one whole
+    matrix."""
 
     family: str = "patch"
     context: int = 336
@@ -20,9 +23,12 @@ class ModelConfig:
     layers: int = 1
     label: int = 24
     dropout: float = 0.2
+    rank: int = 0
+    reach: int = 0
+    head_rank: int = 0
 
     def __post_init__(self):
-        if self.family not in FAMILIES:
+        if self.family not in FAMILIES + RIVALS:
             raise ValueError(f"unknown family {self.family!r}; choose one of {', '.join(FAMILIES)}")
         for name in ("context", "horizon", "patch", "d_model", "heads", "layers"):
             if getattr(self, name) < 1:
@@ -38,6 +44,16 @@ class ModelConfig:
             )
         if self.family == "decoder" and not 1 <= self.label <= self.context:
             raise ValueError(f"label {self.label} must lie within 1 and the context of {self.context} samples")
+        if self.has_linear_map and not 1 <= self.reach <= self.context:
+            raise ValueError(f"reach {self.reach} must lie within 1 and the context of {self.context} samples")
+        if self.has_linear_map and not 1 <= self.rank <= min(self.reach, self.horizon):
+            raise ValueError(f"rank {self.rank} must lie within 1 and the smaller of reach and horizon")
+        if self.head_rank and (self.head_rank < 0 or self.family not in ("patch", "skip")):
+            raise ValueError(f"head_rank {self.head_rank}: `patch` and `skip` alone have a head of low rank, from 1 on")
+
+    @property
+    def has_linear_map(self):
+        return self.family in ("linear", "skip")
 
     @property
     def tokens(self):
@@ -45,8 +61,9 @@ class ModelConfig:
 
     @property
     def subtract_last(self):
-        """The published `point` model sees the samples as they are; the others see the change from the last one."""
-        return self.family != "point"
+        """The published `point` model and the rivals see the samples as they are; the others see the change from the
+        last one."""
+        return self.family not in ("point", *RIVALS)
 
     @property
     def name(self):
@@ -54,9 +71,16 @@ class ModelConfig:
             name = f"patch-c{self.context}-d{self.d_model}"
         elif self.family == "point":
             name = f"point-w{self.context}-d{self.d_model}-h{self.horizon}"
-        else:
+        elif self.family == "decoder":
             name = f"decoder-c{self.context}-d{self.d_model}"
-        return name + (f"-l{self.layers}" if self.layers > 1 else "")
+        elif self.family == "linear":
+            return f"linear-c{self.context}-r{self.rank}x{self.reach}"
+        elif self.family in RIVALS:
+            return f"{self.family}-c{self.context}"
+        else:
+            name = f"skip-c{self.context}-d{self.d_model}-r{self.rank}x{self.reach}"
+        name += f"-l{self.layers}" if self.layers > 1 else ""
+        return name + (f"-k{self.head_rank}" if self.head_rank else "")
 
 
 def patch_config(context=336, horizon=24, **shape):
@@ -75,6 +99,21 @@ def decoder_config(context=336, horizon=24, **shape):
     placeholders."""
     patch = next(p for p in range(min(24, context), 0, -1) if context % p == 0)
     return ModelConfig("decoder", context, horizon, patch, **{"label": min(24, context), "dropout": 0.0, **shape})
+
+
+def linear_config(context=336, horizon=24, rank=4, reach=0):
+    """A linear map of the last `reach` samples (0: of all) in two factors of that rank."""
+    return ModelConfig("linear", context, horizon, context, dropout=0.0, rank=rank, reach=reach or context)
+
+
+def skip_config(context=336, horizon=24, rank=8, reach=96, **shape):
+    """The patch encoder, and a linear map of the last `reach` samples that is added to its forecast."""
+    return replace(patch_config(context, horizon, **shape), family="skip", rank=rank, reach=reach)
+
+
+def rival_config(family, context=336, horizon=24):
+    """One of RIVALS."""
+    return ModelConfig(family, context, horizon, context, dropout=0.0)
 
 
 @dataclass(frozen=True)

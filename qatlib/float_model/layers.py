@@ -67,6 +67,17 @@ class AddNorm(nn.BatchNorm1d):
         return super().forward(total.flatten(0, 1)).view_as(total)
 
 
+class Add(nn.Module):
+    """Sum of two tensors."""
+
+    def __init__(self, channels, role):
+        super().__init__()
+        self.channels, self.role = channels, role
+
+    def forward(self, x, y):
+        return x + y
+
+
 class Scores(nn.Module):
     """Q K^T / sqrt(d_head): (batch, token, d_model) twice -> (batch, head, query, key)."""
 

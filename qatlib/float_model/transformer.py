@@ -1,15 +1,20 @@
 """The float Transformers, written once: the quantised model has the same layers with its primitives swapped (see
 `qat`).
 
-Three families. `patch` (the default): encoder over patch tokens, all tokens flattened into one output layer. `point`:
+Five families. `patch` (the default): encoder over patch tokens, all tokens flattened into one output layer. `point`:
 the published shape (Ling & Schiele, arXiv 2408.16495), one token per sample, batch norm, mean pooling. `decoder`: the
-patch encoder with a generative decoder after Informer (Zhou et al., arXiv 2012.07436), all steps in one pass. Every
+patch encoder with a generative decoder after Informer (Zhou et al., arXiv 2012.07436), all steps in one pass. `skip`:
+`patch`, with a linear map of the last samples added to its forecast. `linear`: that map alone, see `linear`. Every
 model maps (batch, context) counts minus their anchor to (batch, horizon) standardised change from the anchor.
 """
 
+import torch
 from torch import nn
 
+from qatlib.float_model import linear, rivals
+from qatlib.float_model.config import RIVALS
 from qatlib.float_model.layers import (
+    Add,
     AddNorm,
     AddPosition,
     Context,
@@ -116,7 +121,13 @@ class Forecaster(nn.Module):
             self.gather, width, out = Reshape(1, config.tokens * d), config.tokens * d, horizon
         self.operand = Operand()
         self.dropout = Dropout(config.dropout)
-        self.head = Linear(width, out, "edge")
+        if config.head_rank:
+            self.head_narrow, width = Linear(width, config.head_rank, "residual"), config.head_rank
+        if config.family == "skip":
+            self.linear, self.linear_out = linear.LowRank(config), Linear(config.rank, horizon, "residual")
+            self.encoder_out, self.head = Linear(width, out, "residual"), Add(out, "edge")
+        else:
+            self.head = Linear(width, out, "edge")
         self.output = Output()
 
     def forward(self, difference):
@@ -130,4 +141,25 @@ class Forecaster(nn.Module):
                 x = layer(x, memory)
         if self.config.family != "point":
             x = self.operand(x)
-        return self.output(self.head(self.dropout(self.gather(x))))
+        x = self.dropout(self.gather(x))  # (batch, 1, width), of the decoder (batch, horizon, d_model)
+        if self.config.head_rank:
+            x = self.head_narrow(x)
+        if self.config.family == "skip":
+            return self.output(self.head(self.encoder_out(x), self.linear_out(self.linear(samples))))
+        return self.output(self.head(x))
+
+    @torch.no_grad()
+    def start(self, training, validation):
+        """Let the linear map begin as the best one alone, and the encoder's part from zero; nothing without a map.
+        training, validation: Batches."""
+        if self.config.family == "skip":
+            linear.start(self.linear, self.linear_out, self.sensor, training, validation)
+            self.encoder_out.weight.zero_()
+            self.encoder_out.bias.zero_()
+
+
+def network(config, sensor):
+    """The float model of a configuration, untrained."""
+    if config.family in RIVALS:
+        return rivals.Rival(config, sensor)
+    return (linear.LinearForecaster if config.family == "linear" else Forecaster)(config, sensor)

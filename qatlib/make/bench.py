@@ -155,7 +155,7 @@ def step_seconds(*, rounds=60, batch=256):
     config = patch_config(dropout=0.0)
     inputs = torch.randint(-2000, 2000, (batch, config.context)).float()
     targets = torch.randn(batch, config.horizon)
-    model = transformer.Forecaster(config, Sensor(0.002, 17.0, 9.0))
+    model = transformer.network(config, Sensor(0.002, 17.0, 9.0))
     twin = ptq.quantise(model, QuantConfig(4, 4), inputs)
     recipe, times = train.TrainConfig(), ([], [])
     pairs = [(fused.Fused(m).train(), train.optimiser(m, recipe, steps=1000)[0]) for m in (model, twin)]

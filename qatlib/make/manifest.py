@@ -65,11 +65,11 @@ def _git(*arguments):
 
 
 def write(notebook, about):
-    """`about` the last run, and the seconds of every notebook that was run with the same parameters on the same
-    data."""
+    """`about` the last run; and of every notebook that was run with the same parameters on the same data, its seconds
+    and the commit it was run from."""
     same = ("parameters", "sha256")
     found = {path.stem: records.read(path.stem) for path in sorted(notebook.parent.glob("[0-9]*.ipynb"))}
-    seconds = {
-        name: r["seconds"] for name, r in found.items() if r and all(r["about"].get(k) == about.get(k) for k in same)
-    }
-    records.write(records.MANIFEST, {**about, "seconds": seconds})
+    alike = {name: r for name, r in found.items() if r and all(r["about"].get(k) == about.get(k) for k in same)}
+    seconds = {name: record["seconds"] for name, record in alike.items()}
+    commits = {name: record["about"].get("commit") for name, record in alike.items()}
+    records.write(records.MANIFEST, {**about, "seconds": seconds, "commits": commits})

@@ -254,7 +254,7 @@ def main():
     dataset = sets.load("etth1")
     config = patch_config()
     training, validation, test = cached.split_batches(config, dataset)
-    model = transformer.Forecaster(config, cached.sensor_of(dataset))
+    model = transformer.network(config, cached.sensor_of(dataset))
     train.fit(model, training, validation, RECIPES["patch"][0], seed=0)
     teacher = train.forecast(model, training.inputs)
     float_mse = train.mse(model, test)

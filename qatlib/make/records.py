@@ -12,7 +12,7 @@ EXECUTED = BUILD / "notebooks"
 MANIFEST = FIGURES / "manifest.json"
 # From which notebooks each takes results: float models, quantised ones, tables.
 SOURCES = {
-    **{number: ["02"] for number in ("03", "04", "05", "08")},
+    **{number: ["02"] for number in ("03", "04", "05", "08", "12")},
     **{number: ["04"] for number in ("06", "07", "09", "10")},
     "11": ["03", "04", "08"],
 }

@@ -243,8 +243,19 @@ def checks():
     return markdown(columns, [*rows, *table("engine_checks")[columns].itertuples(index=False)])
 
 
+def families():
+    rows = [
+        (
+            f"{row.dataset}, {row.horizon} ahead", row.what, f"{row.model} {row.width}", quantity(row.size_bytes, "B"),
+            f"{row.mse:.4f}", change(row),
+        )
+        for row in table("12_other_sensors").itertuples()
+    ]  # fmt: skip
+    return markdown(["data", "", "model", "stored", "test MSE, measured", "against the best linear map"], rows)
+
+
 def all_tables():
     """{name: Markdown}"""
-    blocks = (errors, quantised, agreement, low_bits, mixed, recipes, datasets, peers, forecasters, firmware, guard,
-              update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
+    blocks = (errors, quantised, agreement, low_bits, mixed, recipes, datasets, families, peers, forecasters, firmware,
+              guard, update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
     return {block.__name__: block() for block in blocks}

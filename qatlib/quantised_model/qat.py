@@ -24,6 +24,7 @@ TWINS = {
     layers.Linear: quant_layers.QuantLinear,
     layers.Operand: quant_layers.QuantOperand,
     layers.AddPosition: quant_layers.QuantAddPosition,
+    layers.Add: quant_layers.QuantAddTwo,
     layers.AddNorm: quant_layers.QuantAddNorm,
     layers.Scores: quant_layers.QuantScores,
     layers.Softmax: quant_layers.QuantSoftmax,

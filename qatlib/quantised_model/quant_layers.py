@@ -176,6 +176,16 @@ class QuantAddNorm(QuantAdd):
         return self.record("add", [x, y], codes, arrays)
 
 
+class QuantAddTwo(QuantAddNorm):
+    """The sum of two tensors; its gain and offset start from 1 and 0."""
+
+    @classmethod
+    def from_float(cls, module, config):
+        new = cls(module.role, config)
+        new.gain, new.offset = nn.Parameter(torch.ones(module.channels)), nn.Parameter(torch.zeros(module.channels))
+        return new
+
+
 class QuantAddPosition(QuantAdd):
     """Adds positions kept as codes of the residual width, one step per channel."""
 

@@ -87,7 +87,7 @@ def cost(run):
     recipe = run.qat_recipe or run.recipe
     length = run.model.label + run.model.horizon if run.model.family == "decoder" else 0
     epochs = recipe.epochs if recipe and not run.method.startswith("ptq") else 0
-    return epochs * (run.model.tokens**2 + length**2)
+    return (1 + epochs) * (run.model.tokens**2 + length**2)
 
 
 def execute(run, dataset):
@@ -158,7 +158,8 @@ def _baseline(run, dataset):
 def _float(run, dataset):
     training, validation, test = split_batches(run.model, dataset)
     torch.manual_seed(run.seed)
-    model = transformer.Forecaster(run.model, sensor_of(dataset))
+    model = transformer.network(run.model, sensor_of(dataset))
+    model.start(training, validation)
     validation_errors, seconds = train.fit(model, training, validation, run.recipe, seed=run.seed)
     n_params = sum(p.numel() for p in model.parameters())
     return {
@@ -171,7 +172,7 @@ def _float(run, dataset):
 
 
 def _loaded(run, dataset, files):
-    model = transformer.Forecaster(run.model, sensor_of(dataset))
+    model = transformer.network(run.model, sensor_of(dataset))
     model.load_state_dict(load(files["float.safetensors"]))
     return model.eval()
 
@@ -223,7 +224,7 @@ def _quantised(run, dataset, parents):
     forecast = dataset.standardise(integers.forward(windows.counts) * dataset.resolution)
     integer_errors = errors(forecast, windows.truth)
     return {
-        "n_params": sum(p.numel() for p in transformer.Forecaster(run.model, quantised.sensor).parameters()),
+        "n_params": sum(p.numel() for p in transformer.network(run.model, quantised.sensor).parameters()),
         "size_bytes": integers.size_bytes,
         "mse_validation": baselines.mse(
             qat.output_codes(quantised, validation.inputs) * step, validation.targets.numpy()

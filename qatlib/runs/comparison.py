@@ -44,8 +44,18 @@ def paired_change(table, reference, by):
         sd=("change", "std"),
         seeds=("change", "size"),
     )
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, frame["seeds"] - 1) * frame["sd"] / np.sqrt(frame["seeds"])
+    half = _half_width(frame["sd"], frame["seeds"])
     return frame.assign(low=frame["change"] - half, high=frame["change"] + half).drop(columns="sd").reset_index()
+
+
+def interval(changes):
+    """Mean of changes over seeds, and the ends of its 90 % t interval (NaN of a single one)."""
+    mean, half = changes.mean(), _half_width(changes.std(), len(changes))
+    return mean, mean - half, mean + half
+
+
+def _half_width(deviation, seeds):
+    return stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
 
 
 def width_label(row):

@@ -8,7 +8,7 @@ import numpy as np
 from qatlib.data import sets
 from qatlib.device import replay
 from qatlib.float_model import transformer
-from qatlib.float_model.config import Sensor, decoder_config, patch_config, point_config
+from qatlib.float_model.config import RIVALS, Sensor, decoder_config, patch_config, point_config
 from qatlib.float_model.train import TrainConfig
 from qatlib.quantised_model.ptq import METHODS
 from qatlib.quantised_model.qat import QATConfig
@@ -18,11 +18,14 @@ from qatlib.runs.cached import Run
 from qatlib.system.profiles import SEEDS
 
 # Chosen by validation error on ETTh1, seeds 0 to 2; of QAT recipes within 0.2 % of the best (with dropout, other
-# teachers), the fastest.
+# teachers), the fastest. `skip` and `linear`: on ETTh2, where a linear map does best.
 RECIPES = {
     "patch": (TrainConfig(epochs=30), QATConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
     "point": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
     "decoder": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
+    "skip": (TrainConfig(epochs=30, learning_rate=1e-3), QATConfig(epochs=24, learning_rate=3e-3, distil=1.0)),
+    "linear": (TrainConfig(epochs=0), QATConfig(epochs=24, learning_rate=3e-3, distil=1.0)),  # its float is closed form
+    **dict.fromkeys(RIVALS, (TrainConfig(epochs=15, weight_decay=0.0), None)),
 }
 EIGHT = QuantConfig(scheme="asymmetric")
 GRID_WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
@@ -63,6 +66,10 @@ class Experiment:
     def on(self, name, target=""):
         """The same on another known data set."""
         return replace(self, data=name, target=target, clean=False)
+
+    def reaching(self, horizon):
+        """The same over another horizon."""
+        return replace(self, horizon=horizon)
 
     @property
     def full(self):
@@ -198,7 +205,7 @@ class Experiment:
         return windows.counts[first:], sets.to_counts(dataset.values, dataset.resolution)[rows]
 
     def _mixed_run(self, model):
-        primitives = [path for path, _ in transformer.Forecaster(model, Sensor(1.0, 0.0, 1.0)).named_modules()]
+        primitives = [path for path, _ in transformer.network(model, Sensor(1.0, 0.0, 1.0)).named_modules()]
         exceptions = tuple(
             (p, config) for p in primitives for end, config in MIXED.items() if f".{p}".endswith(f".{end}")
         )

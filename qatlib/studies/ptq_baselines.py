@@ -29,7 +29,7 @@ def tensor_costs(experiment):
 
 def tensors(config):
     """(path, kind) of every tensor of a model that has a width of its own; kind: weights or activations."""
-    twin = qat.quantize_model(transformer.Forecaster(config, Sensor(1.0, 0.0, 1.0)), QuantConfig(activation_bits=4))
+    twin = qat.quantize_model(transformer.network(config, Sensor(1.0, 0.0, 1.0)), QuantConfig(activation_bits=4))
     for path, module in twin.named_modules():
         if isinstance(module, quant_layers.QuantLinear):
             yield path, "weights"

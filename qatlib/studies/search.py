@@ -48,7 +48,7 @@ class Space:
     def tensors(self):
         """{(path, kind): choices}, of every tensor that has a width of its own. All shapes have the same tensors."""
         choices, found = dict(self.bits), {}
-        for path, module in transformer.Forecaster(self.shapes[0], Sensor(1.0, 0.0, 1.0)).named_modules():
+        for path, module in transformer.network(self.shapes[0], Sensor(1.0, 0.0, 1.0)).named_modules():
             if isinstance(module, layers.Linear):
                 found[path, "weights"] = choices["weights"]
             if isinstance(module, layers.Softmax) or getattr(module, "role", "") in ("operand", "product", "unsigned"):

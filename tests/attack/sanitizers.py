@@ -253,7 +253,7 @@ def trained(compiler, family, scheme, granularity):
     torch.manual_seed(SEED)
     config = ModelConfig(family, context=24, horizon=5, d_model=12, heads=2, layers=2, dropout=0.0, **SHAPES[family])
     inputs = torch.randint(-3000, 3000, (35, config.context)).float()
-    model = transformer.Forecaster(config, Sensor(0.01, 20.0, 3.0))
+    model = transformer.network(config, Sensor(0.01, 20.0, 3.0))
     twin = ptq.quantise(model, QuantConfig(4, 3, 8, 8, scheme=scheme, granularity=granularity), inputs)
     library = Recorded(fused._library())
     with mock.patch.object(fused, "_library", lambda: library):

@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights(batches, sensor, float_model):
     config, weights = float_model("patch").config, []
     for seed in (0, 0, 1):
         torch.manual_seed(5)
-        model = transformer.Forecaster(config, sensor)
+        model = transformer.network(config, sensor)
         torch.manual_seed(seed + 100)  # what came before must not matter
         train.fit(model, *batches(config), TrainConfig(1, 64, averaging=0.5), seed=seed)
         weights.append(model.head.weight.detach().clone())

@@ -2,23 +2,37 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from qatlib.float_model import layers, transformer
-from qatlib.float_model.config import FAMILIES, ModelConfig, Sensor, decoder_config, patch_config, point_config
+from qatlib.float_model import layers, train, transformer
+from qatlib.float_model.config import (
+    RIVALS,
+    ModelConfig,
+    Sensor,
+    decoder_config,
+    linear_config,
+    patch_config,
+    point_config,
+    rival_config,
+    skip_config,
+)
 
 SENSOR = Sensor(0.01, 20.0, 2.0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SKIP = partial(skip_config, rank=3, reach=10)
+MAKE = {"patch": patch_config, "point": point_config, "decoder": decoder_config, "skip": SKIP}
+
+
+@pytest.mark.parametrize("family", MAKE)
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 4), (3, 2)])
-def test_every_family_takes_layers_and_heads(family, layers, heads):
-    make = {"patch": patch_config, "point": point_config, "decoder": decoder_config}[family]
-    config = make(24, 7, d_model=8, heads=heads, layers=layers)
-    model = transformer.Forecaster(config, SENSOR)
+def test_every_transformer_takes_layers_and_heads(family, layers, heads):
+    config = MAKE[family](24, 7, d_model=8, heads=heads, layers=layers)
+    model = transformer.network(config, SENSOR)
     forecast = model(torch.randn(5, 24) * 100)
     assert forecast.shape == (5, 7)
     forecast.square().sum().backward()
@@ -26,10 +40,46 @@ def test_every_family_takes_layers_and_heads(family, layers, heads):
     assert sum(isinstance(m, transformer.Layer) for m in model.modules()) == layers * (2 if family == "decoder" else 1)
 
 
+@pytest.mark.parametrize("family", ["linear", *RIVALS])
+def test_what_is_no_transformer_takes_any_shape(family):
+    make = partial(linear_config, rank=3, reach=31) if family == "linear" else partial(rival_config, family)
+    model = transformer.network(make(72, 48), SENSOR)
+    forecast = model(torch.randn(5, 72) * 100)
+    assert forecast.shape == (5, 48)
+    forecast.square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("family", RIVALS)
+def test_rivals_do_not_mind_where_the_sensor_stands(family):
+    """What each takes out of the window, value or mean, comes back in its forecast; DLinear alone takes out nothing."""
+    model = transformer.network(rival_config(family, 72, 48), SENSOR).eval()
+    counts = torch.randn(5, 72) * 100
+    lifted = model(counts + 300) - model(counts)
+    moved = (lifted - 300 * SENSOR.unit).abs().max()
+    assert (moved > 1e-3) if family == "dlinear" else (moved < 1e-3)
+
+
+def test_skip_begins_as_its_linear_map_alone(batches, sensor):
+    """And that is the `linear` family's."""
+    data = batches(skip_config(48, 6, 3, 20))
+    forecasts = []
+    for config in (skip_config(48, 6, 3, 20), linear_config(48, 6, 3, 20)):
+        model = transformer.network(config, sensor)
+        model.start(*data)
+        forecasts.append(train.forecast(model, data[1].inputs))
+    torch.testing.assert_close(*forecasts)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "lstm"}, "unknown family 'lstm'; choose one of patch, point, decoder"),
+        ({"family": "gru"}, "unknown family 'gru'; choose one of patch, point, decoder, linear, skip"),
+        ({"family": "skip", "rank": 4, "reach": 337}, "reach 337 must lie within 1 and the context of 336"),
+        ({"family": "linear", "rank": 4}, "reach 0 must lie within"),
+        ({"family": "linear", "rank": 25, "reach": 96}, "rank 25 must lie within 1 and the smaller of reach"),
+        ({"family": "point", "head_rank": 8}, "head_rank 8: `patch` and `skip` alone"),
+        ({"head_rank": -1}, "head_rank -1"),
         ({"horizon": 0}, "horizon is 0; it must be at least 1"),
         ({"layers": 0}, "layers is 0"),
         ({"context": 100}, "context 100 is no multiple of the patch of 24 samples"),
@@ -47,12 +97,12 @@ def test_the_default_model():
     config = patch_config()
     assert (config.context, config.horizon, config.patch, config.tokens, config.d_model) == (336, 24, 24, 14, 16)
     assert config.subtract_last and config.name == "patch-c336-d16"
-    assert sum(p.numel() for p in transformer.Forecaster(config, SENSOR).parameters()) <= 10_000
+    assert sum(p.numel() for p in transformer.network(config, SENSOR).parameters()) <= 10_000
 
 
 def test_the_published_shape():
     config = point_config(96)
-    model = transformer.Forecaster(config, SENSOR)
+    model = transformer.network(config, SENSOR)
     assert (config.tokens, config.heads, config.layers, config.subtract_last) == (96, 1, 1, False)
     assert config.name == "point-w96-d16-h24" and model.tokens.position.position.shape == (96, 16)
     assert model.encoder[0].feed_forward.widen.out_features == 64 and isinstance(
@@ -100,7 +150,7 @@ def test_placeholders_are_real_zeros_after_the_label():
 def test_decoder_sees_the_whole_context_and_every_step_is_its_own():
     """Cross-attention brings in samples before the label; all steps come in one pass and differ."""
     torch.manual_seed(0)
-    model = transformer.Forecaster(decoder_config(48, 6, d_model=8, label=4), SENSOR).eval()
+    model = transformer.network(decoder_config(48, 6, d_model=8, label=4), SENSOR).eval()
     x = torch.randn(1, 48) * 200
     changed = x.clone()
     changed[0, 3] += 500
@@ -122,7 +172,7 @@ def test_dropout():
 
 
 def test_evaluation_is_repeatable_and_training_is_not():
-    model = transformer.Forecaster(patch_config(48, 6, d_model=8), SENSOR)
+    model = transformer.network(patch_config(48, 6, d_model=8), SENSOR)
     x = torch.randn(4, 48) * 100
     assert not torch.equal(model(x), model(x))
     model.eval()
@@ -130,7 +180,7 @@ def test_evaluation_is_repeatable_and_training_is_not():
 
 
 def test_a_copy_is_independent():
-    model = transformer.Forecaster(patch_config(48, 6, d_model=8), SENSOR).eval()
+    model = transformer.network(patch_config(48, 6, d_model=8), SENSOR).eval()
     twin = copy.deepcopy(model)
     with torch.no_grad():
         twin.head.bias.add_(1)

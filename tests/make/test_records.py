@@ -55,12 +55,11 @@ def test_a_file_of_two_notebooks_is_judged_by_the_last(tmp_path, monkeypatch):
 
 
 def test_a_notebook_runs_after_those_it_takes_results_from(tmp_path):
-    for name in ("02_float", "03_ptq", "04_qat", "08_low", "11_verdict", "12_more"):
+    for name in ("02_float", "03_ptq", "04_qat", "08_low", "11_verdict", "13_more"):
         (tmp_path / f"{name}.ipynb").touch()
     assert records.sources(tmp_path / "11_verdict.ipynb") == ["03_ptq", "04_qat", "08_low"]
-    assert (
-        records.sources(tmp_path / "03_ptq.ipynb") == ["02_float"] and records.sources(tmp_path / "12_more.ipynb") == []
-    )
+    assert records.sources(tmp_path / "03_ptq.ipynb") == ["02_float"]
+    assert records.sources(tmp_path / "13_more.ipynb") == []
     assert records.SOURCES.keys() <= {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
 
 
@@ -84,4 +83,4 @@ def test_what_is_no_record_was_never_finished(tmp_path, monkeypatch, content):
     records.disown("02_next", ["a.csv"])
     monkeypatch.setattr(records, "MANIFEST", tmp_path / "manifest.json")
     manifest.write(tmp_path / "01_trial.ipynb", {})
-    assert json.loads((tmp_path / "manifest.json").read_text()) == {"seconds": {}}
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"seconds": {}, "commits": {}}

@@ -98,7 +98,7 @@ def test_a_width_of_its_own_where_a_wider_stream_enters_a_product(float_model, q
 def test_an_accumulator_that_could_overflow_is_refused(sensor):
     """518 keys at 8 bits just fit below 2**24, 519 do not."""
     for window, fits in ((518, True), (519, False)):
-        model = transformer.Forecaster(point_config(window, 2, d_model=2), sensor).eval()
+        model = transformer.network(point_config(window, 2, d_model=2), sensor).eval()
         twin = ptq.quantise(model, QuantConfig(), torch.randn(2, window) * 100)
         if fits:
             qat.export(twin)

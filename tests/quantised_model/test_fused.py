@@ -113,7 +113,8 @@ def test_values_and_gradients_are_those_of_the_model(
     data = batches(model.config)[0]
     twin = ptq.quantise(model, QuantConfig(*widths, scheme=scheme, granularity=granularity), data.inputs[:60]).train()
     with torch.no_grad():
-        twin.encoder[0].feed_forward.narrow.bias[0] = 1e4  # the weights' step is floored
+        floored = twin.linear.narrow if family == "linear" else twin.encoder[0].feed_forward.narrow
+        floored.bias[0] = 1e4  # the weights' step is floored
         for name, p in twin.named_parameters():
             p.add_(0.3 if name.endswith("zero") else 0)
     compare(twin, data.inputs[:67], exact)  # no multiple of anything

@@ -39,7 +39,7 @@ def test_what_a_row_says(collected, dataset):
     quantised = table.loc[[0, 3]]
     assert (quantised["equal_outputs"] == 1).all() and (quantised["max_step_difference"] == 0).all()
     np.testing.assert_allclose(quantised["mse_integer"], quantised["mse"], rtol=1e-2)
-    n_params = sum(p.numel() for p in transformer.Forecaster(MODEL, cached.sensor_of(dataset)).parameters())
+    n_params = sum(p.numel() for p in transformer.network(MODEL, cached.sensor_of(dataset)).parameters())
     assert (table.loc[[0, 2, 3, 6], "n_params"] == n_params).all() and table.loc[2, "size_bytes"] == 4 * n_params
     assert (quantised["size_bytes"] < 4 * n_params).all() and (table.loc[[0, 2, 3, 6], "train_seconds"] > 0).all()
 

@@ -75,7 +75,7 @@ def test_a_seed_pairs_a_quantised_run_with_its_float_run(small):
 
 
 def test_the_default_model_is_small():
-    model = transformer.Forecaster(patch_config(), Sensor(0.002, 0.0, 1.0))
+    model = transformer.network(patch_config(), Sensor(0.002, 0.0, 1.0))
     assert sum(p.numel() for p in model.parameters()) <= 10_000
 
 

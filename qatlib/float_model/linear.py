@@ -1,0 +1,83 @@
+"""A linear map of the last samples, in two factors: what a Transformer has to beat, and what may help it.
+
+The change over the horizon is mostly a linear function of few numbers that the window holds. `low_rank` finds them in
+closed form; `LinearForecaster` is that map alone, through the same quantisers and integers as the Transformers; in the
+`skip` family it is added to the encoder's forecast.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from qatlib.float_model.baselines import PENALTIES
+from qatlib.float_model.layers import LastTokens, Linear, Output, Reshape, Source
+
+
+class LowRank(nn.Module):
+    """The last `reach` samples, through `rank` numbers: (batch, sample, 1) -> (batch, 1, rank)."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.last = LastTokens(config.reach) if config.reach < config.context else nn.Identity()
+        self.row = Reshape(1, config.reach)
+        self.narrow = Linear(config.reach, config.rank, "residual")
+
+    def forward(self, samples):
+        return self.narrow(self.row(self.last(samples)))
+
+
+class LinearForecaster(nn.Module):
+    """forward: (batch, context) counts minus anchor -> (batch, horizon) standardised change from the anchor."""
+
+    def __init__(self, config, sensor):
+        super().__init__()
+        self.config, self.sensor = config, sensor
+        self.source, self.linear = Source(sensor.unit), LowRank(config)
+        self.head = Linear(config.rank, config.horizon, "edge")
+        self.output = Output()
+
+    def forward(self, difference):
+        return self.output(self.head(self.linear(self.source(difference))))
+
+    @torch.no_grad()
+    def start(self, training, validation):
+        """Set the weights to those of `low_rank`. training, validation: Batches."""
+        start(self.linear, self.head, self.sensor, training, validation)
+
+
+@torch.no_grad()
+def start(linear, widen, sensor, training, validation):
+    """Set a LowRank, and the layer that takes its numbers to the horizon, to the map of `low_rank`."""
+    rank, reach = linear.narrow.weight.shape
+    parts = [
+        (sensor.unit * d.inputs[:, -reach:].double().numpy(), d.targets.double().numpy())
+        for d in (training, validation)
+    ]
+    for parameter, value in zip((linear.narrow.weight, widen.weight, widen.bias), low_rank(*parts, rank), strict=True):
+        parameter.copy_(torch.from_numpy(value))
+    linear.narrow.bias.zero_()
+
+
+def low_rank(train, validation, rank):
+    """Reduced-rank ridge regression (Mukherjee & Zhu, Statistical Analysis and Data Mining 2011): the ridge map, its
+    forecasts projected on the `rank` directions in which those for the train windows vary most.
+
+    train, validation: (x, y), (n, reach) and (n, horizon). -> (rank, reach), (horizon, rank), (horizon,):
+    the two factors, between which every number has variance 1, so that one step serves all, and the intercept. The
+    penalty is the one of PENALTIES with the least validation error at this rank.
+    """
+    (x, y), (x_validation, y_validation) = ([np.asarray(a, np.float64) for a in part] for part in (train, validation))
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    power, axes = np.linalg.eigh((x - x_mean).T @ (x - x_mean))
+    projected, best = axes.T @ ((x - x_mean).T @ (y - y_mean)), None
+    for penalty in PENALTIES:
+        weights = axes @ (projected / (power + penalty)[:, None])  # (reach, horizon)
+        variance, directions = np.linalg.eigh(weights.T @ (axes * power) @ axes.T @ weights / len(x))
+        directions = directions[:, ::-1][:, :rank]
+        deviation = np.sqrt(np.maximum(variance[::-1][:rank], np.finfo(float).tiny))
+        narrow, widen = (weights @ directions / deviation).T, directions * deviation
+        intercept = y_mean - widen @ (narrow @ x_mean)
+        error = np.mean((x_validation @ narrow.T @ widen.T + intercept - y_validation) ** 2)
+        if best is None or error < best[0]:
+            best = error, (narrow, widen, intercept)
+    return best[1]
