@@ -9,6 +9,8 @@ from qatlib.device import shipped
 from qatlib.engine import compile, simulate
 from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.rtl import Rtl
+from qatlib.quantised_model import qat
+from qatlib.quantised_model.quantisers import QuantConfig
 from tests.engine.bench import CONFIG, models_that_fit
 from tests.integer_model.by_hand import by_hand, expected_by_hand, with_identity
 
@@ -61,6 +63,15 @@ def test_shipped_models(rtl, name):
 def test_layers_heads_and_long_windows(rtl, shape):
     for model in models_that_fit(shape, 3):
         agree(rtl, model, extreme_windows(model, 0, 12))
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (4, 4), (2, 3)])
+@pytest.mark.parametrize("reach", [16, 19, 20])
+@pytest.mark.parametrize("family", ["linear", "skip"])
+def test_linear_maps_of_the_last_samples(rtl, float_model, quantised, extreme_counts, family, reach, widths):
+    """Alone, and beside an encoder, whose forecast waits for theirs; the first sample begins a word, or none."""
+    twin = quantised(float_model(family, reach=reach), QuantConfig(*widths, scheme="asymmetric"))
+    agree(rtl, qat.export(twin), extreme_counts(twin.config.context, real=4))
 
 
 @pytest.mark.parametrize("depth", [512, 192, 128, 96])
