@@ -8,7 +8,7 @@ from qatlib.data import sources
 from qatlib.runs.comparison import final_error, interval
 from qatlib.runs.families import Families
 from qatlib.studies.published import LONG_HORIZONS
-from qatlib.studies.style import PALETTE, new_axes, plain_log, unit_ticks
+from qatlib.studies.style import PALETTE, new_axes, plain_log, unit_ticks, verbatim
 
 COLUMNS = (
     "dataset, channels, channel_mode, model, family, method, horizon, context, weight_bits, activation_bits, seed, "
@@ -120,7 +120,7 @@ def plot_sizes(frame, axes=None):
         ax.set_xscale("log")
         plain_log(ax.xaxis)
         ax.xaxis.set_major_formatter(unit_ticks("B"))
-        ax.set(title=name, xlabel="stored (bytes)")
+        ax.set(title=verbatim(name), xlabel="stored (bytes)")
     first = np.ravel(axes)[0]
     first.set_ylabel("test MSE (standardised)")
     handles = dict(zip(*reversed(first.get_legend_handles_labels()), strict=True))
@@ -156,7 +156,7 @@ def plot_horizons(frame, axes=None):
             line, colour = styles.get(series, (marks.get(series, "s") + ":", "0.55"))
             label = series if series in styles else f"{series}, published"
             ax.plot(rows["horizon"], rows["mse"], line, color=colour, ms=6, label=label)
-        ax.set(title=name, xlabel="horizon (samples)", xticks=sorted(set(here["horizon"])))
+        ax.set(title=verbatim(name), xlabel="horizon (samples)", xticks=sorted(set(here["horizon"])))
         ax.set_ylim(0)
     first = np.ravel(axes)[0]
     first.set_ylabel("test MSE (standardised)")
