@@ -4,6 +4,7 @@ PYTHON = python3
 PROFILE = full
 DATA = auto
 TARGET =
+INPUTS =
 CLEAN =
 CONTEXT =
 HORIZON =
@@ -12,7 +13,7 @@ MODELS =
 BOARD = pynq-z2
 SCHEDULER =
 STORAGE =
-export PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
+export PROFILE DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
 
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
@@ -31,7 +32,8 @@ make clean     remove build/ (executed notebooks, cached runs) and caches; .venv
 Variables of make figures, as in `make figures PROFILE=quick`:
   PROFILE=full     full: 5 seeds and the whole grid; quick: 1 seed and a small grid
   DATA=auto        etth1, etth2, jfk-weather, or a CSV file; auto: etth1 where it can be had, else jfk-weather
-  TARGET=column    the CSV's column to forecast
+  TARGET=column    the CSV's column to forecast; several with commas between, all of numbers where none is named
+  INPUTS=column    columns that notebook 12's models read besides
   CLEAN=1          repair the CSV first, and report what was changed
   CONTEXT=336      samples the model looks at
   HORIZON=24       samples it forecasts
@@ -47,7 +49,7 @@ Variable of every target:
 endef
 
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
+UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN): see make help)
 endif

@@ -161,15 +161,17 @@ module core #(
   wire [4*17-1:0] difference_7;
   wire signed [9:0] code_7;
   wire signed [18:0] wide_13;
+  wire anchor_valid_14;
   intake #(
       .INPUT_WORDS(INPUT_WORDS)
   ) u_intake (
       .clk, .i_take(take_input), .i_anchor, .i_free(free_input), .i_sample(sample[IW+1:0]),
+      .i_anchor_valid_14(anchor_valid_14), .i_anchor_14(o_count),
       .o_wanted, .o_input_address, .i_input_word, .o_free_input, .o_anchor(anchor), .o_difference_7(difference_7)
   );
   forecast u_forecast (
-      .clk, .rst, .i_current(cur), .i_code_2(code_2), .o_code_7(code_7),
-      .i_valid_13(code_valid[13] && at_13.opcode == OP_OUTPUT), .i_wide_13(wide_13), .i_anchor(anchor), .o_count_valid, .o_count
+      .clk, .rst, .i_current(cur), .i_code_2(code_2), .o_code_7(code_7), .i_at_12(at_12), .i_at_13(at_13),
+      .i_valid_13(code_valid[13]), .i_wide_13(wide_13), .i_anchor(anchor), .o_count_valid, .o_anchor_valid(anchor_valid_14), .o_count
   );
 
   // Stages 1 and 2, and what becomes of their results

@@ -13,13 +13,13 @@ class Buffers:
     def __init__(self, device):
         self.device, self.pair = device, ()
 
-    def filled(self, model, counts):
-        """Counts (windows, context) in the input buffer. -> input and output buffer, at least that long."""
-        shapes = [(len(counts), row(length)) for length in (model.context, model.horizon)]
+    def filled(self, program, counts):
+        """Windows in the input buffer. -> input and output buffer, at least that long."""
+        shapes = [(len(counts), row(length)) for length in (program.inputs, program.outputs)]
         if not self.pair or any(b.shape[0] < s[0] or b.shape[1] != s[1] for b, s in zip(self.pair, shapes)):
             self.free()
             self.pair = tuple(allocate(shape, np.int16, target=self.device) for shape in shapes)
-        self.pair[0][: len(counts), : model.context] = counts
+        self.pair[0][: len(counts), : program.inputs] = program.sent(counts)
         return self.pair
 
     def free(self):

@@ -145,9 +145,12 @@ class Control(DefaultIP):
 
     # -- A run
 
-    def _write_program(self, program):
-        self._shared.written = None
+    def _write_program(self, program, before=None):
+        """before: the program that is known to be there; a memory that holds the same for both is left as it is."""
+        self._shared.written, there = None, dict(before.writes) if before else {}
         for address, words in program.writes:
+            if np.array_equal(there.get(address), words):
+                continue
             # An array of places, not a slice: copied word by word. A slice goes through memcpy, whose wide or unaligned
             # stores a bus of 32-bit registers may refuse.
             self.mmio.array[address // 4 + np.arange(len(words))] = words
@@ -161,8 +164,9 @@ class Control(DefaultIP):
     def _start(self, turn, run, interrupt=False):
         self._check_overlay()
         self._refuse_if_busy(turn)
-        if self._shared.written is not run.program or self._shared.trace != self._trace():
-            self._write_program(run.program)
+        before = self._shared.written if self._shared.trace == self._trace() else None
+        if before is not run.program:
+            self._write_program(run.program, before)
         places = buffers.place(run.inputs), buffers.place(run.outputs)
         run.inputs.flush()
         run.outputs.flush()  # too: a line of the cache that is written back later would fall on the forecasts
@@ -214,7 +218,7 @@ class Control(DefaultIP):
             self._fail("the run is lost: was the engine reset, or the overlay downloaded again?")
         self._write("STATUS", bit("STATUS", "DONE"))
         run.outputs.invalidate()
-        run.times.count(run.windows, self._read("CYCLES"), self._read("ENGINE_CYCLES"))
+        run.times.count(self._read("CYCLES"), self._read("ENGINE_CYCLES"))
         self._shared.under_way, self._shared.trace = None, self._trace()
 
     def _fail(self, what):

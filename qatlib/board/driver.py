@@ -2,7 +2,7 @@
 
     engine = open_engine()
     engine.load("model.safetensors")
-    engine.forecast(values)  # sensor units, (context,) or (windows, context)
+    engine.forecast(values)  # sensor units, one window or several
 
 Needs numpy and pynq.
 """
@@ -31,14 +31,24 @@ MOST_SECONDS = 86_400  # of a timeout
 
 
 class Loaded(NamedTuple):
+    """A model and its program; of independent channels those of each, which the engine takes in turn."""
+
     model: IntegerModel
     program: Program
+    channels: tuple = ()
+
+
+def compiled(model, config):
+    """IntegerModel -> Loaded."""
+    parts = [Loaded(part, compiler.compile(part, config)) for part in compiler.parts(model)]
+    return parts[0] if len(parts) == 1 else Loaded(model, parts[0].program, tuple(parts))
 
 
 class Engine(Control):
     """Driver of the engine. pynq makes it where an overlay holds one; `open_engine` opens the overlay.
 
-    Threads, coroutines and other drivers may use the same engine: a batch has it alone, the next waits. EngineError
+    Threads, coroutines and other drivers may use the same engine: a batch, of independent channels one channel of it,
+    has it alone, the next waits. EngineError
     where it is not given back within `timeout`, and where waiting would be for ever: a coroutine's `run_async` cannot
     end while its own thread waits in `run`.
 
@@ -68,6 +78,7 @@ class Engine(Control):
 
     @property
     def program(self):
+        """Of independent channels the first one's."""
         return self._loaded and self._loaded.program
 
     @property
@@ -85,7 +96,7 @@ class Engine(Control):
         if not isinstance(model, IntegerModel | str | os.PathLike):
             raise EngineError(f"load takes an IntegerModel or the path of its file, not {type(model).__name__}")
         model = model if isinstance(model, IntegerModel) else IntegerModel.load(model)
-        loaded = Loaded(model, compiler.compile(model, self.config))
+        loaded = compiled(model, self.config)
         with self._taken(f"loading {model.name!r}") as turn:
             self._check_overlay()
             self._refuse_if_busy(turn)
@@ -95,28 +106,44 @@ class Engine(Control):
     # -- Forecasts
 
     def forecast(self, values):
-        """Forecast in sensor units: (windows, context) or (context,) -> float64 likewise. ValueError for NaN and out of
-        range."""
+        """Forecast in sensor units: windows, or one window, of the model's `window_shape` -> float64 likewise.
+        ValueError for NaN and out of range."""
         loaded = self._need_model()
-        return in_units(values, loaded.model.resolution, loaded.model.horizon, partial(self._run, loaded))
+        return in_units(values, loaded.model, partial(self._run, loaded))
 
     def run(self, counts):
-        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon). All by the model that is loaded as
-        it begins."""
+        """Forecast in counts: int16 windows -> int16 forecasts, as `IntegerModel.forward`. All by the model that is
+        loaded as it begins."""
         return self._run(self._need_model(), counts)
 
     def _run(self, loaded, counts):
         parts, times = self._begin(loaded, counts, BATCH)
+        forecasts = self._run_parts(loaded, parts, times)
+        times.windows = len(counts)
+        return forecasts
+
+    def _run_parts(self, loaded, parts, times):
+        """Independent channels one after the other, of all batches: their programs are written once."""
+        if loaded.channels:
+            channels = enumerate(loaded.channels)
+            return np.stack([self._run_parts(c, [p[:, :, i] for p in parts], times) for i, c in channels], axis=-1)
         return _joined(loaded, [self._run_batch(loaded, part, times) for part in parts])
 
     def stream(self, counts, batch=BATCH):
-        """The same batch by batch, as they come: yields int16 (at most batch, horizon). Another model may be loaded in
-        between.
+        """The same batch by batch, as they come: yields int16 forecasts of at most `batch` windows. Another model may
+        be loaded in between.
 
         ValueError for a batch that is no number of windows from 1 to 65535.
         """
         parts, times = self._begin(self._need_model(), counts, batch)
-        return (self._run_batch(self._loaded, part, times) for part in parts)
+        return (self._run_next(part, times) for part in parts)
+
+    def _run_next(self, counts, times):
+        """A batch by the model that is loaded now."""
+        loaded = self._loaded
+        forecasts = self._run_parts(loaded, [loaded.model.checked(counts)], times)
+        times.windows += len(counts)
+        return forecasts
 
     async def run_async(self, counts, batch=BATCH):
         """`run`, waiting for the interrupt instead of asking for the status, so that the notebook stays usable
@@ -125,14 +152,23 @@ class Engine(Control):
         self._need_interrupt()
         parts, times = self._begin(loaded, counts, batch)
         for part in parts:
-            async with self._taken_async(_doing(loaded, len(part))) as turn:
-                with self._batch(loaded, part, times, forecasts) as run:
-                    self._start(turn, run, interrupt=True)
-                    await self._wait_async()
+            forecasts.append(await self._run_batch_async(loaded, part, times))
+            times.windows += len(part)
         return _joined(loaded, forecasts)
 
+    async def _run_batch_async(self, loaded, counts, times):
+        if loaded.channels:
+            channels = enumerate(loaded.channels)
+            return np.stack([await self._run_batch_async(one, counts[:, :, i], times) for i, one in channels], axis=-1)
+        forecasts = []
+        async with self._taken_async(_doing(loaded, len(counts))) as turn:
+            with self._batch(loaded, counts, times, forecasts) as run:
+                self._start(turn, run, interrupt=True)
+                await self._wait_async()
+        return forecasts[0]
+
     def _run_batch(self, loaded, counts, times):
-        counts, forecasts = loaded.model.checked(counts), []
+        forecasts = []
         with self._taken(_doing(loaded, len(counts))) as turn:
             with self._batch(loaded, counts, times, forecasts) as run:
                 self._start(turn, run)
@@ -150,13 +186,13 @@ class Engine(Control):
 
     @contextmanager
     def _batch(self, loaded, counts, times, forecasts):
-        """Around the start of a run in this driver's own buffers and the wait for it; then its forecasts, int16
-        (windows, horizon), are appended."""
+        """Around the start of a run in this driver's own buffers and the wait for it; then its forecasts are
+        appended."""
         with times.timed(), self._reset_if_broken_off():
-            run = Run(loaded.program, len(counts), *self._buffers.filled(loaded.model, counts), times)
+            run = Run(loaded.program, len(counts), *self._buffers.filled(loaded.program, counts), times)
             with times.on_device(self._now):
                 yield run
-            forecasts.append(np.array(run.outputs[: run.windows, : loaded.model.horizon]))
+            forecasts.append(run.program.received(np.array(run.outputs[: run.windows, : run.program.outputs])))
 
     def _now(self):
         """Seconds of the clock that bus and engine are measured by."""
@@ -171,17 +207,21 @@ class Engine(Control):
 
     def start(self, inputs, outputs, windows, *, interrupt=False):
         """Start the loaded model on two buffers of pynq.allocate, int16 (windows or more, counts rounded up to 4);
-        `wait` goes with it.
+        `wait` goes with it. Mixed channels lie one after another, as do targets: see Program.sent and received.
 
-        The engine is this driver's until then, or until `reset`. EngineError for a buffer that the model cannot use or
-        the engine cannot address, and if the engine is busy, which leaves the run under way as it is.
+        The engine is this driver's until then, or until `reset`. EngineError for a model of independent channels, for a
+        buffer that the model cannot use or the engine cannot address, and if the engine is busy, which leaves the run
+        under way as it is.
         """
         loaded = self._need_model()
+        if loaded.channels:
+            takes_turns = f"{len(loaded.channels)} channels, which take turns in the engine"
+            raise EngineError(f"{loaded.model.name} has {takes_turns}: use run, or load model.channel(i)")
         if not _is_count(windows):
             raise EngineError(f"{windows!r} windows in one run; the engine takes 1 to {MOST_WINDOWS}", cause=4)
-        for buffer, counts in ((inputs, loaded.model.context), (outputs, loaded.model.horizon)):
+        for buffer, counts in ((inputs, loaded.program.inputs), (outputs, loaded.program.outputs)):
             buffers.check(buffer, self.device, loaded.model.name, windows, counts)
-        run = Run(loaded.program, windows, inputs, outputs, Times(Clocks.fclk0_mhz, self.simulated))
+        run = Run(loaded.program, windows, inputs, outputs, Times(Clocks.fclk0_mhz, self.simulated, windows))
         with self._taken(_doing(loaded, windows)) as turn, self._reset_if_broken_off():
             self._start(turn, run, interrupt)
             self.last_run, turn.kept = run.times, self
@@ -222,7 +262,7 @@ def _doing(loaded, windows):
 
 
 def _joined(loaded, parts):
-    return np.concatenate([np.empty((0, loaded.model.horizon), np.int16), *parts])
+    return np.concatenate([np.empty((0, *loaded.model.forecast_shape), np.int16), *parts])
 
 
 def _is_count(windows):

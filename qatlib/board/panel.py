@@ -29,8 +29,8 @@ COLOURS = {"python": "0.6", "bus": "C1", "engine": "C0"}
 
 
 def play(engine, replay):
-    """Every window through every model. -> {label: int16 (n, horizon)}, {label: times.Times, of the fastest of
-    REPEATS runs}."""
+    """Every window through every model. -> {label: int16 forecasts}, {label: times.Times, of the fastest of REPEATS
+    runs}."""
     forecasts, times = {}, {}
     for label, model in replay.models.items():
         engine.load(model)
@@ -39,28 +39,39 @@ def play(engine, replay):
     return forecasts, times
 
 
-def mean_error(forecast, replay):
-    """Mean absolute error in sensor units of int16 (n, horizon) against the truth of the first n windows."""
-    return np.abs(forecast.astype(np.int64) - replay.truth[: len(forecast)]).mean() * replay.resolution
+def _errors(forecasts, replay, channel, first=0):
+    """Of int16 forecasts of the windows from `first` on, of one channel: int64 counts (n, horizon)."""
+    truth = replay.ahead(replay.truth, channel)[first : first + len(forecasts)]
+    return np.abs(replay.ahead(forecasts, channel).astype(np.int64) - truth)
 
 
-def typical(forecast, replay):
-    """Number of the window with the median error of int16 (n, horizon)."""
-    errors = np.abs(forecast.astype(np.int64) - replay.truth[: len(forecast)]).mean(axis=1)
+def mean_error(forecasts, replay, channel=None, first=0):
+    """Mean absolute error in sensor units of int16 forecasts of the windows from `first` on. channel: see Replay."""
+    return _errors(forecasts, replay, channel, first).mean() * replay.step(channel)
+
+
+def typical(forecasts, replay, channel=None):
+    """Number of the window with the median error of int16 forecasts. channel: see Replay."""
+    errors = _errors(forecasts, replay, channel).mean(axis=1)
     return int(np.argsort(errors, kind="stable")[len(errors) // 2])
 
 
-def plot_forecast(replay, at, forecasts, ax=None):
-    """Truth around window number `at`, and its forecasts {label: int16 counts (horizon,)}, in sensor units. -> Axes."""
+def plot_forecast(replay, at, forecasts, ax=None, channel=None):
+    """Truth around window number `at`, and its forecasts {label: int16 counts of one window}, in sensor units. -> Axes.
+
+    channel: see Replay."""
     ax = ax or plt.subplots(figsize=(7.5, 4))[1]
-    past = replay.windows[at, -PAST:] * replay.resolution
-    ahead, colours = np.arange(replay.truth.shape[1]) + 1, list(replay.models)
-    ax.plot(np.arange(len(past)) - len(past) + 1, past, color="black", label="truth so far")
-    ax.plot(ahead, replay.truth[at] * replay.resolution, ":", color="black", label="what followed")
+    step, past = replay.step(channel), replay.past(channel)[at, -PAST:]
+    truth = replay.ahead(replay.truth, channel)[at]
+    ahead, colours = np.arange(len(truth)) + 1, list(replay.models)
+    ax.plot(np.arange(len(past)) - len(past) + 1, past * step, color="black", label="truth so far")
+    ax.plot(ahead, truth * step, ":", color="black", label="what followed")
     for label, forecast in forecasts.items():
-        ax.plot(ahead, forecast * replay.resolution, color=f"C{colours.index(label)}", label=f"forecast {label}")
+        values = replay.ahead(forecast, channel) * step
+        ax.plot(ahead, values, color=f"C{colours.index(label)}", label=f"forecast {label}")
     ax.axvline(0, color="0.7", lw=1)
-    ax.set(xlabel="samples after the last input", ylabel="value (sensor units)")
+    name = (channel or replay.channels[0]) if replay.windows.ndim > 2 else "value"
+    ax.set(xlabel="samples after the last input", ylabel=f"{name} (sensor units)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=5, fontsize=8)
     return ax
 
@@ -117,12 +128,13 @@ def _write(path, columns):
 
 class Live:
     """Plays the test windows through the overlay, a window a step; the reader starts and stops it, and picks the bits
-    while it runs."""
+    and, of several, the channel that is drawn while it runs. errors: {channel: {label: one a window}}"""
 
     def __init__(self, engine, replay, pause=0.05):
         """pause: seconds between two steps."""
         self.engine, self.replay, self.pause = engine, replay, pause
-        self.at, self.errors, self.task = -1, {label: [] for label in replay.models}, None
+        self.at, self.task, self.image, self.channel = -1, None, None, replay.channels[0]
+        self.errors = {channel: {label: [] for label in replay.models} for channel in replay.channels}
         self.figure, self.axes = plt.subplots(figsize=(7.5, 4))
         plt.close(self.figure)  # drawn by `picture`, not once more by the notebook
         self.label = next(iter(replay.models))
@@ -138,29 +150,42 @@ class Live:
         self.button.observe(self._pressed, "value")
         self.widths.observe(lambda change: self.choose(change["new"]), "value")
         self.message = ipywidgets.Label()
-        return ipywidgets.VBox([ipywidgets.HBox([self.button, self.widths]), self.image, self.message])
+        controls = [self.button, self.widths]
+        if len(self.replay.channels) > 1:
+            self.channels = ipywidgets.Dropdown(options=list(self.replay.channels), description="channel")
+            self.channels.observe(lambda change: self.view(change["new"]), "value")
+            controls.append(self.channels)
+        return ipywidgets.VBox([ipywidgets.HBox(controls), self.image, self.message])
 
     def choose(self, label):
         """Go on with the model of this width: it is loaded before the next window."""
         self.label = label
 
+    def view(self, channel):
+        """Draw this channel from now on; all are forecast as before."""
+        self.channel = channel
+        self._draw()
+        if self.image is not None:
+            self.image.value = self.picture()
+
     def step(self):
-        """The next window through the overlay, and the new picture's curves. -> its forecast, int16 (horizon,)."""
+        """The next window through the overlay, and the new picture's curves. -> its int16 forecast."""
         self.at = (self.at + 1) % len(self.replay.windows)
         model = self.replay.models[self.label]
         if self.engine.model is not model:
             self.engine.load(model)
-        forecast = self.engine.run(self.replay.windows[self.at : self.at + 1])[0]
-        self.errors[self.label].append(
-            np.abs(forecast.astype(int) - self.replay.truth[self.at]).mean() * self.replay.resolution
-        )
-        self._draw(forecast)
-        return forecast
+        forecasts = self.engine.run(self.replay.windows[self.at : self.at + 1])
+        for channel, errors in self.errors.items():
+            errors[self.label].append(mean_error(forecasts, self.replay, channel, self.at))
+        self.drawn = {self.label: forecasts[0]}
+        self._draw()
+        return forecasts[0]
 
-    def _draw(self, forecast):
+    def _draw(self):
         self.axes.clear()
-        plot_forecast(self.replay, self.at, {self.label: forecast}, self.axes)
-        seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in self.errors.items() if e)
+        plot_forecast(self.replay, self.at, self.drawn, self.axes, self.channel)
+        errors = self.errors[self.channel].items()
+        seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in errors if e)
         self.axes.set_xlabel(f"samples after the last input\nmean error so far (windows): {seen}")
         _entitle(self.figure, self.replay, self.engine)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 @dataclass
 class Times:
     """Where the time of a run went, in seconds: Python on the processor, the bus (registers, caches, windows,
-    forecasts), the engine.
+    forecasts, and programs where they change), the engine.
 
-    If `simulated`, bus and engine are clock cycles of the RTL at `clock_mhz`, and Python is this computer's.
+    If `simulated`, bus and engine are clock cycles of the RTL at `clock_mhz`, and Python is this computer's. Channels
+    that take turns in the engine are of one window.
     """
 
     clock_mhz: float
@@ -22,9 +23,8 @@ class Times:
     cycles: int = 0  # from start to done
     engine_cycles: int = 0  # of these, with the program running
 
-    def count(self, windows, cycles, engine_cycles):
+    def count(self, cycles, engine_cycles):
         """A run of the engine more."""
-        self.windows += windows
         self.cycles += cycles
         self.engine_cycles += engine_cycles
         self.engine += engine_cycles / (self.clock_mhz * 1e6)

@@ -19,8 +19,8 @@ WAY_OUT = "correct the file, or repair it with CLEAN=1 (clean=True)"
 
 
 def check(frame, path="table"):
-    """(times, values, step) of a frame from `read` that passes every check: datetime64 (rows,), float64 (rows,), the
-    sampling period.
+    """(times, values, step) of a frame from `read` that passes every check: datetime64 (rows,), a float64 (rows,) for
+    each column but the first, and the sampling period.
 
     Times are in whole seconds where the file's are, else in microseconds. ValueError names the first line at fault.
     """
@@ -29,10 +29,12 @@ def check(frame, path="table"):
         raise ValueError(f"{path}: {len(times)} rows are too few; give at least {MIN_ROWS}, and for windows many more")
     steps = np.diff(times)
     late, twice = _after(steps < np.timedelta64(0)), _after(steps == np.timedelta64(0))
-    for what, mask in (*unusable, ("earlier than the row before it", late), ("same time as the row before it", twice)):
+    disorder = (("earlier than the row before it", late, 1), ("same time as the row before it", twice, 1))
+    for what, mask, column in (*unusable, *disorder):
         if mask.any():
             row = int(mask.argmax())
-            cells = [f"{printable(name)}={shown(cell)}" for name, cell in frame.iloc[row].items() if cell is not None]
+            beside = frame.iloc[row, [0, column]]
+            cells = [f"{printable(name)}={shown(cell)}" for name, cell in beside.items() if cell is not None]
             where = ", ".join((f"line {frame.index[row]}", *cells))
             raise ValueError(f"{path}, {where}: {what} (rows like this: {mask.sum()}); {WAY_OUT}")
     whole = times.astype("datetime64[s]")
@@ -44,7 +46,8 @@ def clean(frame, path="table"):
     """Repair a frame from `read` -> (frame, report): the report has a sentence for each kind of change, none where
     nothing was wrong.
 
-    Rows without a time or a number, or with a placeholder for one, are dropped, which leaves a gap; the rest is sorted
+    Rows without a time or a number in every column, or with a placeholder for one, are dropped, which leaves a gap; the
+    rest is sorted
     by time; of equal times the first is kept. What is dropped may show others to be far from all that is left: it goes
     on until nothing is.
     """
@@ -57,8 +60,8 @@ def clean(frame, path="table"):
 
 def _repair(frame, path):
     times, _, unusable = _judge(frame, path)
-    report = [f"dropped {_lines(frame, mask)}: {what}" for what, mask in unusable if mask.any()]
-    keep = ~np.logical_or.reduce([mask for _, mask in unusable])
+    report = [f"dropped {_lines(frame, mask)}: {what}" for what, mask, _ in unusable if mask.any()]
+    keep = ~np.logical_or.reduce([mask for _, mask, _ in unusable])
     if not keep.any():
         raise ValueError(f"{path}: no row can be used: {'; '.join(report)}")
     frame, times = frame[keep], times[keep]
@@ -73,11 +76,18 @@ def _repair(frame, path):
     return frame[~twice], report
 
 
+def lacking(values):
+    """Where a column has no number, or a placeholder for one: bool (rows,)."""
+    found = ~np.isfinite(values)
+    found[~found] = _far(values[~found])
+    return found
+
+
 def _judge(frame, path):
-    """(times, values, ((fault, mask of rows), ..)): each row that no sorting could mend has one fault."""
-    (time, clocks), (target, cells) = ((shown(name), column) for name, column in frame.items())
-    times, values = parse_times(clocks), parse_numbers(cells)
-    ragged = clocks.isna().to_numpy()
+    """(times, values of each column, [(fault, mask of rows, column), ..]): each row that no sorting could mend has one
+    fault."""
+    clocks, time = frame.iloc[:, 0], shown(frame.columns[0])
+    times, ragged = parse_times(clocks), clocks.isna().to_numpy()
     untimed = np.isnat(times) & ~ragged
     zoned = next((cell for cell in clocks[untimed] if ZONED.fullmatch(cell)), None)
     if zoned is not None:
@@ -85,26 +95,33 @@ def _judge(frame, path):
             f"{path}: times in column {time} carry a time zone ({shown(zoned)}); bring them to one clock and "
             f"leave the zone out"
         )
-    unnumbered = ~np.isfinite(values) & ~ragged & ~untimed
-    for name, column, bad, wanted in (
-        (time, clocks, np.isnat(times), f"time such as {EXAMPLE}"),
-        (target, cells, ~np.isfinite(values), "finite number"),
-    ):
-        if bad.all() and not ragged.all():
-            cell = shown(column.iloc[int((~ragged).argmax())])
-            raise ValueError(
-                f"{path}: column {name} holds no {wanted}; its first cell is {cell}; correct it, or choose "
-                f"another column"
-            )
-    usable, far = np.isfinite(values) & ~untimed, np.zeros(len(values), dtype=bool)
-    far[usable] = _far(values[usable])
-    unusable = (
-        ("another number of cells than the header has", ragged),
-        (f"no time such as {EXAMPLE} in column {time}", untimed),
-        (f"no finite number in column {target}", unnumbered),
-        (f"so far from all others that it must be a placeholder or a mistake in column {target}", far),
-    )
-    return times, values, unusable
+    _some(clocks, np.isnat(times), ragged, f"time such as {EXAMPLE}", path)
+    unusable = [("another number of cells than the header has", ragged, 1)]
+    unusable += [(f"no time such as {EXAMPLE} in column {time}", untimed, 1)]
+    sound, columns = ~ragged & ~untimed, []
+    for i in range(1, frame.shape[1]):
+        name, values = shown(frame.columns[i]), parse_numbers(frame.iloc[:, i])
+        unnumbered = ~np.isfinite(values)
+        _some(frame.iloc[:, i], unnumbered, ragged, "finite number", path)
+        far = lacking(np.where(untimed, np.nan, values)) & ~unnumbered
+        for what, mask in (
+            (f"no finite number in column {name}", unnumbered),
+            (f"so far from all others that it must be a placeholder or a mistake in column {name}", far),
+        ):
+            unusable.append((what, mask & sound, i))
+            sound = sound & ~mask
+        columns.append(values)
+    return times, columns, unusable
+
+
+def _some(cells, bad, ragged, wanted, path):
+    """ValueError where a whole column is bad."""
+    if bad.all() and not ragged.all():
+        cell = shown(cells.iloc[int((~ragged).argmax())])
+        raise ValueError(
+            f"{path}: column {shown(cells.name)} holds no {wanted}; its first cell is {cell}; correct it, or choose "
+            f"another column"
+        )
 
 
 def _far(values):

@@ -1,4 +1,4 @@
-"""A user's CSV, read: its time column and the column to forecast, as text.
+"""A user's CSV, read: its time column and those to forecast, as text.
 
 A cell may hold line breaks, unless a line of it looks like a row: then its quotation mark was left open, and rows would
 be lost. Every fault is a ValueError that names the line as an editor shows it.
@@ -9,6 +9,7 @@ import os
 import re
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from functools import partial
 from itertools import accumulate, chain, islice
 
@@ -16,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from qatlib.data.cells import EXAMPLE, is_time, parse_numbers, printable, shown
+from qatlib.integer_model.check import MOST_CHANNELS
 
+ALL = "all"  # as a target: every numeric column
 LONGEST = 1 << 20  # characters of a line
 TIME_NAMES = ("date", "time", "timestamp", "datetime")
 DATED = re.compile(r"\d{4}[-/]\d", re.ASCII)
@@ -24,8 +27,9 @@ BROKEN = re.compile("[\0\ud800-\udfff]")  # NUL, and what no UTF-8 decodes to
 CELL = re.compile(r' *(?:"[^"]*(?:""[^"]*)*"|[^",\r\n][^,\r\n]*|),')
 
 
-def read(path, target=None):
-    """A CSV's time column and the one to forecast, as text: a row a record, indexed by its line in the file.
+def read(path, target=None, inputs=None):
+    """A CSV's time column, those to forecast and those that are only read, as text: a row a record, indexed by its line
+    in the file. target, inputs: one column, or several with commas between; target None or `all`: every numeric one.
 
     A record that is too short or too long is all None. FileNotFoundError for what is no regular file; ValueError for
     what is no comma-separated UTF-8 file with a header, and where the choice of columns is not plain.
@@ -47,13 +51,13 @@ def read(path, target=None):
         if not head:
             raise ValueError(f"{path}: a header, but no data below it")
         cells = [cells if len(cells) == len(header) else [None] * len(header) for _, cells in head]
-        columns = choose_columns(pd.DataFrame(cells, columns=header, dtype=object), target, path)
-        return _two_columns(chain(head, records), columns, header)
+        columns = choose_columns(pd.DataFrame(cells, columns=header, dtype=object), target, path, inputs)
+        return _columns(chain(head, records), columns, header)
 
 
-def _two_columns(records, columns, header):
+def _columns(records, columns, header):
     at = [header.index(name) for name in columns]
-    lines, kept = array("q"), ([], [])
+    lines, kept = array("q"), tuple([] for _ in columns)
     for line, cells in records:
         lines.append(line)
         for i, column in zip(at, kept, strict=True):
@@ -104,31 +108,62 @@ def _open_at(lines):
     return min(bisect_right(list(accumulate(map(len, lines))), at), len(lines) - 1)
 
 
-def choose_columns(frame, target=None, path="table"):
-    """(time, target) columns: the first that holds times, and the one to forecast, which needs no name where one alone
-    is numeric.
+def choose_columns(frame, target=None, path="table", inputs=None):
+    """(time, target, .., input, ..) columns: the first that holds times, those to forecast (None or `all`: every
+    numeric one), and those that are only read.
 
     ValueError lists the columns where the choice is not plain.
     """
     columns, head = list(frame.columns), frame.head(100)
+    at, often = {name: i for i, name in enumerate(columns)}, Counter(columns)
     listed = f"its columns are {', '.join(map(shown, columns[:50]))}" + ", .." * (len(columns) > 50)
     timed = [name for i, name in enumerate(columns) if np.mean([is_time(cell) for cell in head.iloc[:, i]]) > 0.5]
-    named = [name for name in columns if name.lower() in TIME_NAMES]
-    choices = [name for name in named if name in timed] or timed or named
+    called = [name for name in columns if name.lower() in TIME_NAMES]
+    choices = [name for name in called if name in timed] or timed or called
     if not choices:
         raise ValueError(f"{path}: no column of times such as {EXAMPLE}; {listed}")
     time = choices[0]
     if is_time(time):
         raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
-    others = [(name, head.iloc[:, i]) for i, name in enumerate(columns) if name != time]
-    numeric = [name for name, cells in others if np.isfinite(parse_numbers(cells)).any()]
-    candidates = [target] if target else numeric or [name for name, _ in others]
-    if len(candidates) != 1:
-        raise ValueError(f"{path}: say which column to forecast with TARGET=column (target='column'); {listed}")
-    target = candidates[0]
-    if target not in columns or target == time:
-        raise ValueError(f"{path}: no column {shown(target)} to forecast; {listed}, and {shown(time)} is the time")
-    for name in (time, target):
-        if columns.count(name) > 1:
-            raise ValueError(f"{path}: {columns.count(name)} columns are named {shown(name)}; rename all but one")
-    return time, target
+    read = names(inputs, columns) if inputs else []
+    others = [name for name in columns if name not in {time, *read}]
+    if takes_all(target, columns):
+        wanted = _numeric(others, [head.iloc[:, at[name]] for name in others], path)
+    else:
+        wanted = names(target, columns)
+    if not wanted:
+        raise ValueError(f"{path}: no column of numbers to forecast with TARGET=column (target='column'); {listed}")
+    if len(wanted) + len(read) > MOST_CHANNELS:
+        raise ValueError(
+            f"{path}: {len(wanted) + len(read)} columns of numbers, and at most {MOST_CHANNELS} go together; name them "
+            f"in TARGET and INPUTS; {listed}"
+        )
+    named = Counter((*wanted, *read))
+    for name in (*wanted, *read):
+        if name not in at or name == time:
+            raise ValueError(f"{path}: no column {shown(name)} to forecast; {listed}, and {shown(time)} is the time")
+        if named[name] > 1:
+            raise ValueError(f"{path}: column {shown(name)} is named twice among TARGET and INPUTS; name it once")
+    for name in (time, *wanted, *read):
+        if often[name] > 1:
+            raise ValueError(f"{path}: {often[name]} columns are named {shown(name)}; rename all but one")
+    return time, *wanted, *read
+
+
+def _numeric(columns, cells, path):
+    """The columns with a number among their first cells; the first one, if there is none."""
+    found = [np.isfinite(parse_numbers(part)).any() for part in cells]
+    if blank := [name for name, number in zip(columns, found, strict=True) if not number]:
+        some = f"{', '.join(map(shown, blank[:5]))}{', ..' * (len(blank) > 5)}"
+        print(f"{path}: without a number in their first {len(cells[0])} rows, and left out: {some}; see TARGET")
+    return [name for name, number in zip(columns, found, strict=True) if number] or columns[:1]
+
+
+def takes_all(target, columns):
+    """Whether every numeric column is to be forecast."""
+    return not target or (target == ALL and ALL not in columns)
+
+
+def names(text, columns):
+    """The columns that a text names: itself, if there is such a one, else what stands between its commas."""
+    return [text] if text in columns else [name.strip() for name in text.split(",")]

@@ -4,141 +4,84 @@ ETTh1 and ETTh2 (Zhou et al., arXiv 2012.07436) are fetched at a pinned commit a
 12, 4 and 4 months of 30 days. Any other file is split 60/20/20 %. Gaps in time are allowed, and no window crosses one.
 """
 
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 
-from qatlib.data.cells import printable
-from qatlib.data.cleaning import check, clean
-from qatlib.data.csv_file import read
+from qatlib.data import csv_file
+from qatlib.data.cells import parse_numbers, printable, shown
+from qatlib.data.cleaning import check, clean, lacking
+from qatlib.data.recording import Recording
+from qatlib.data.series import Dataset
 from qatlib.data.sources import SOURCES, _locate, _sha256
 from qatlib.integer_model import kernels
 
 SMALLEST, LARGEST = 1e-30, 1e30  # the magnitudes that a column may reach: 32-bit floats train on them
+COSTS = 0.01  # of the values, which a column may lack
 MONTH = 30 * 24  # rows, in the published protocol
-SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Windows of one split, in order of time.
-
-    counts: int16 (n, context); truth: float64 (n, horizon), standardised and unrounded; rows: int64 (n,), the data
-    set's row of each first forecast value; lost: how many more windows the split would have without its gaps.
-    """
-
-    counts: np.ndarray
-    truth: np.ndarray
-    rows: np.ndarray
-    lost: int
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """One series of sensor values that passed every check.
-
-    name, target: printable, so that both may be shown anywhere; times: datetime64 (rows,), in seconds, or microseconds
-    where the file has fractions; values: float64 (rows,), in the sensor's units; bounds: the rows at which train,
-    validation and test end; mean, std: of the train rows; resolution: sensor units per count; step: the sampling
-    period; note: what every figure has to say about these data, '' as a rule.
-    """
-
-    name: str
-    target: str
-    times: np.ndarray
-    values: np.ndarray
-    bounds: tuple[int, int, int]
-    mean: float
-    std: float
-    resolution: float
-    step: np.timedelta64
-    sha256: str
-    note: str = ""
-
-    @property
-    def offset(self):
-        """Mean of the train rows in counts."""
-        return int(kernels.round_half_up(self.mean / self.resolution))
-
-    @cached_property
-    def fingerprint(self):
-        """SHA-256 of all that runs depend on: times, values, splits, resolution."""
-        facts = f"{self.name} {self.target} {self.bounds} {self.resolution} {self.step}".encode()
-        return hashlib.sha256(facts + self.times.tobytes() + self.values.tobytes()).hexdigest()
-
-    @property
-    def gaps(self):
-        """Rows that do not follow the row before them by one sampling period: int64 (gaps,)."""
-        return np.flatnonzero(np.diff(self.times) != self.step) + 1
-
-    def standardise(self, values):
-        """Sensor units -> standard deviations from the mean, both of the train rows."""
-        return (values - self.mean) / self.std
-
-    def windows(self, split, context, horizon):
-        """The windows of a split that cross no gap: `context` samples, and the next `horizon` samples as truth.
-
-        Forecasts lie within the split. The context of validation and test begins before it, so that the first forecast
-        starts on the split's first row. ValueError where no window is left.
-        """
-        if split not in SPLITS:
-            raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-        if min(context, horizon) < 1:
-            raise ValueError(f"context {context} and horizon {horizon} must be at least 1 sample")
-        begin, end = (0, *self.bounds)[SPLITS.index(split)], self.bounds[SPLITS.index(split)]
-        rows = np.arange(max(begin, context), end - horizon + 1)
-        stretch = np.zeros(len(self.values), dtype=np.int64)
-        stretch[self.gaps] = 1
-        stretch = stretch.cumsum()  # rows with equal numbers have no gap between them
-        whole = stretch[rows - context] == stretch[rows + horizon - 1]
-        if not whole.any():
-            lost = f", and gaps cut all {len(rows)} windows" if len(rows) else ""
-            raise ValueError(
-                f"{self.name}: too few rows: no {split} window of context {context} and horizon {horizon} fits "
-                f"the split's "
-                f"{end - begin} rows{lost}; take a smaller CONTEXT or HORIZON, or more data"
-            )
-        rows, sliding = rows[whole], np.lib.stride_tricks.sliding_window_view
-        return Windows(
-            counts=sliding(to_counts(self.values, self.resolution), context)[rows - context],
-            truth=sliding(self.standardise(self.values), horizon)[rows],
-            rows=rows,
-            lost=int((~whole).sum()),
-        )
-
-
-def load(name="auto", *, target=None, clean=False):
+def load(name="auto", *, target=None, inputs=None, clean=False):
     """The data set `name`: auto, etth1, etth2, jfk-weather, or the path of a CSV.
 
     auto is ETTh1 where it can be had, else the embedded weather data, which is said aloud and in the data set's `note`.
-    target: the column to forecast (a CSV with one numeric column needs none). clean: repair the file first, and print
-    what changed. Raises Unavailable (asked for by name, and not to be had), FileNotFoundError, or ValueError that names
-    line, column and way out.
+    target: the column to forecast, several with commas between, or `all` of numbers; a known set has one of its own,
+    elsewhere all are forecast where none is named. inputs: columns that are read beside them. Of several columns the
+    result is a Recording; what `all` leaves out, since it COSTS too many windows, is said. clean: repair the file
+    first, and print what changed. Raises Unavailable (asked for by name, and not to be had), FileNotFoundError, or
+    ValueError that names line, column and way out.
     """
     name, path, note = _locate(name)
     source = SOURCES.get(name)
     target = target or (source.target if source else None)
-    frame, shown = read(path, target), printable(path)
-    times, values, step = check(_repair(frame, shown) if clean else frame, shown)
-    target = printable(frame.columns[1])
-    bounds = _bounds(len(values), source)
-    train = values[: bounds[0]]
-    resolution = _resolution(times, values, train, shown, target)
-    return Dataset(
-        name=name if source else printable(path.stem),
-        target=target,
-        times=times,
-        values=values,
-        bounds=bounds,
-        mean=float(train.mean()),
-        std=float(train.std()),
-        resolution=resolution,
-        step=step,
-        sha256=_sha256(path),
-        note=note,
-    )
+    frame, place = csv_file.read(path, target, inputs), printable(path)
+    also = csv_file.names(inputs, list(frame.columns)) if inputs else []
+    if csv_file.takes_all(target, list(frame.columns)):
+        frame = _affordable(frame, place, also)
+    frame = _without_empty(frame, place) if source else frame
+    frame = _repaired(frame, place) if clean else frame
+    times, values, step = check(frame, place)
+    facts = {"name": name if source else printable(path.stem), "sha256": _sha256(path), "note": note}
+    facts |= {"times": times, "step": step, "bounds": _bounds(len(times), source)}
+    members = [_channel(printable(c), v, place, facts) for c, v in zip(frame.columns[1:], values, strict=True)]
+    return members[0] if len(members) == 1 else Recording(tuple(members), len(members) - len(also))
+
+
+def _channel(target, values, path, facts):
+    """The Dataset of one column. facts: what all have in common."""
+    train = values[: facts["bounds"][0]]
+    resolution = _resolution(facts["times"], values, train, path, target)
+    mean, std = float(train.mean()), float(train.std())
+    return Dataset(target=target, values=values, mean=mean, std=std, resolution=resolution, **facts)
+
+
+def _affordable(frame, path, also):
+    """The time, the columns that are to be had beside each other, and those that were asked for by name."""
+    others = [name for name in frame.columns[1:] if name not in also]
+    reasons = {name: reason for name in others if (reason := _costs(parse_numbers(frame[name])))}
+    kept = [name for name in others if name not in reasons] or others
+    for name, reason in reasons.items() if kept != others else ():
+        print(f"{path}: column {shown(name)} is left out: {reason}")
+    if len(kept) > 1:
+        print(f"{path}: all {len(kept)} columns of numbers are forecast: {', '.join(map(shown, kept))}; see TARGET")
+    return frame[[frame.columns[0], *kept, *also]]
+
+
+def _costs(values):
+    """Why a column is not forecast unless it is asked for; nothing where it may be."""
+    lost = lacking(values)
+    if lost.sum() > COSTS * len(values):
+        without = f"it lacks {lost.sum()} of {len(values)} values, and no window crosses a gap"
+        return f"{without}; name it in TARGET to have it"
+    rows = _bounds(len(values), None)[0]
+    train = values[:rows][~lost[:rows]]
+    return "it is constant where models are trained" if len(train) and train.min() == train.max() else ""
+
+
+def _without_empty(frame, path):
+    """The rows of a known data set in which no cell is empty: what is known to be missing is a gap, and said."""
+    empty = (frame == "").any(axis=1)
+    for name in frame.columns[(frame == "").any()]:
+        print(f"{path}: {(frame[name] == '').sum()} rows have no value in column {shown(name)}: they are gaps")
+    return frame[~empty]
 
 
 def _resolution(times, values, train, path, target):
@@ -167,24 +110,11 @@ def _bounds(rows, source):
     return rows * 6 // 10, rows * 8 // 10, rows
 
 
-def _repair(frame, path):
+def _repaired(frame, path):
     frame, report = clean(frame, path)
     for line in report or ("nothing to repair",):
         print(f"{path}: {line}")
     return frame
-
-
-def to_counts(values, resolution):
-    """Sensor units -> int16 counts, floor(value / resolution + 0.5). ValueError names the first row that does not
-    fit."""
-    scaled = np.asarray(values, dtype=np.float64) / resolution
-    misfit = ~((scaled >= kernels.COUNT_MIN - 0.5) & (scaled < kernels.COUNT_MAX + 0.5))  # true for NaN as well
-    if misfit.any():
-        row = tuple(int(i) for i in np.unravel_index(misfit.argmax(), misfit.shape))
-        raise ValueError(
-            f"row {row[0] if row else 0}: {np.asarray(values)[row]} does not fit in 16 bits at {resolution:g} per count"
-        )
-    return kernels.round_half_up(scaled).astype(np.int16)
 
 
 def choose_resolution(values):

@@ -9,10 +9,13 @@ from qatlib.device.shipped import load, names, windows
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """title: the data, for figures; models: {"W4A4": IntegerModel, ..} of one context, horizon and resolution.
+    """title: the data, for figures; models: {"W4A4": IntegerModel, ..} of the same channels, context and horizon.
 
-    windows: int16 counts (n, context), each a sample after the one before; truth: int16 counts (n, horizon), what
-    followed.
+    windows: counts as the models take them, int16 (n, context) or (n, context, channels), each a sample after the one
+    before; truth: what followed, int16 (n, horizon) or (n, horizon, targets).
+
+    `channel` of a method: the name of a forecast channel, by default the first. ValueError tells which there are, and
+    names windows or truth that the models do not go with.
     """
 
     title: str
@@ -20,10 +23,50 @@ class Replay:
     windows: np.ndarray
     truth: np.ndarray
 
+    def __post_init__(self):
+        for label, model in self.models.items():
+            for what, given, wanted in (
+                ("windows have shape", self.windows.shape[1:], model.window_shape),
+                ("truth has shape", self.truth.shape[1:], model.forecast_shape),
+                ("the first model has channels", _columns(self._model), _columns(model)),
+            ):
+                if given != wanted:
+                    raise ValueError(f"{what} {given}, the model {label} is for {wanted}; play what goes together")
+
     @property
     def resolution(self):
-        """Sensor units per count."""
-        return next(iter(self.models.values())).resolution
+        """Sensor units per count: of a single channel a number, of several float64 (channel,)."""
+        return self._model.resolution
+
+    @property
+    def channels(self):
+        """Names of the forecast channels."""
+        return tuple(self._model.channels[i].name for i in self._model.targets)
+
+    def past(self, channel=None):
+        """The windows of a channel: int16 (n, context)."""
+        return self.windows if self.windows.ndim == 2 else self.windows[:, :, self._model.targets[self._place(channel)]]
+
+    def ahead(self, counts, channel=None):
+        """Of forecasts, or truth, that of a channel: (.., horizon) or (.., horizon, targets) -> (.., horizon)."""
+        return counts if self.truth.ndim == 2 else counts[..., self._place(channel)]
+
+    def step(self, channel=None):
+        """Sensor units per count of a channel."""
+        return self._model.channels[self._model.targets[self._place(channel)]].resolution
+
+    @property
+    def _model(self):
+        return next(iter(self.models.values()))
+
+    def _place(self, channel):
+        if channel is not None and channel not in self.channels:
+            raise ValueError(f"no channel {channel!r} is forecast; there are {', '.join(self.channels)}")
+        return 0 if channel is None else self.channels.index(channel)
+
+
+def _columns(model):
+    return [(c.name, c.resolution, i in model.targets) for i, c in enumerate(model.channels)]
 
 
 def by_width(models):

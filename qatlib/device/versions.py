@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from qatlib.device.guard import Guard
+from qatlib.device.guard import Guard, Limits
 from qatlib.integer_model import artifact
 from qatlib.integer_model.artifact import ArtifactError
 from qatlib.integer_model.model import IntegerModel
@@ -21,7 +21,7 @@ IN_USE, GUARD, MODEL = "in_use.json", "guard.json", "model.safetensors"
 CHOOSE = "remove it and choose a version with use()"
 JSON_LIMIT = 1 << 20  # bytes
 LAST = 10**9
-NAMES = {field.name for field in fields(Guard)}
+NAMES = {kind: {field.name for field in fields(kind)} for kind in (Guard, Limits)}
 
 
 class Versions:
@@ -34,7 +34,7 @@ class Versions:
 
     def add(self, model, guard):
         """Keep an IntegerModel and its Guard; what is in use stays in use. -> the new version's number; ValueError
-        where the guard is for another context."""
+        where the guard is for other windows."""
         guard.require(model)
         content = model.to_bytes()
         document = {"guard": asdict(guard), "sha256": _checksum(asdict(guard), content)}
@@ -52,12 +52,8 @@ class Versions:
                 raise ArtifactError(f"{file} is missing: there is no version {version}; add it, or use another one")
         model, document = IntegerModel.load(place / MODEL), _json(place / GUARD, "add the version again")
         limits = document.get("guard") if isinstance(document, dict) else None
-        if not isinstance(limits, dict) or limits.keys() != NAMES:
-            raise ArtifactError(
-                f"{place / GUARD}: not the whole numbers {', '.join(sorted(NAMES))} of a guard; add the version again"
-            )
         try:
-            guard = Guard(**limits)
+            guard = _guard(limits)
             guard.require(model)
         except ValueError as error:
             raise ArtifactError(f"{place / GUARD}: {error}; add the version again") from None
@@ -115,6 +111,21 @@ class Versions:
 
 def _is_number(version):
     return type(version) is int and 1 <= version <= LAST
+
+
+def _guard(entry):
+    """What `asdict` made of a Guard, read from a file. ValueError for anything else."""
+    entry = _fields(Guard, entry, "the guard")
+    if not isinstance(entry["channels"], list):
+        raise ValueError("the guard's channels must be a list")
+    channels = [_fields(Limits, c, f"channel {i} of the guard") for i, c in enumerate(entry["channels"])]
+    return Guard(**entry | {"channels": tuple(Limits(**c) for c in channels)})
+
+
+def _fields(kind, entry, what):
+    if not isinstance(entry, dict) or entry.keys() != NAMES[kind]:
+        raise ValueError(f"{what} must have {', '.join(sorted(NAMES[kind]))}, and nothing else")
+    return entry
 
 
 def _checksum(limits, model):

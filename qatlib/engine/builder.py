@@ -96,7 +96,9 @@ class Builder:
         self.adds = Pool("add memory", config.add_depth, 3 * self.cols)
         self.tables = Tables("table memory", config.tables)
         self.positions = []  # (first word, words) of the residual memory
-        depths = {"code": config.code_depth, "kv": config.kv_depth, "residual": config.residual_depth}
+        self.places = {}  # of channels in their token, by name, where they are not one after another
+        self.anchor = None  # (channel, None) or (None, constant) that is subtracted now, see `channels`
+        depths = {"code": config.code_depth, "kv": config.kv_depth, "residual": config.residual_depth, "anchor": 1}
         self.timeline = s.Timeline({**depths, "max": config.softmax_rows, "reciprocal": config.softmax_rows})
         self.instructions = []
 
@@ -134,9 +136,10 @@ class Builder:
 
     def store(self, name, tensor, tokens, channels):
         """Room in the code memory for (tokens, channels) -> View."""
-        stride = -(-channels // self.rows)
+        places = self.places.get(name, np.arange(channels))
+        stride = int(places.max()) // self.rows + 1
         base = self.codes.take(name, tokens * stride)
-        return View(base, stride, tokens, np.arange(channels), tensor.low, tensor.high, tensor.zero_point, name)
+        return View(base, stride, tokens, places, tensor.low, tensor.high, tensor.zero_point, name)
 
     def code_target(self, view, groups):
         """Fields that write groups of channels to the tokens of a view; `words`: (tokens, groups) rows written."""
@@ -186,12 +189,14 @@ class Builder:
         words = np.stack([lanes[0] & 0x1FFFFFF, multiplier | shift << 17]).reshape(2, -1, self.cols).transpose(1, 0, 2)
         return {"p_base": self.parameters.add(words.reshape(len(words), -1)), "p_group": int(not scalar)}
 
-    def add_parameters(self, groups, first, second, offset, n):
+    def add_parameters(self, groups, first, second, offset, n, where=None):
         """m1 (of the product), m2 (of the residual), c and n per channel -> group of the add memories."""
         lanes = np.zeros((3, groups * self.cols), np.int64)
-        lanes[0, : len(first)] = first & 0x1FFFF | (n - 1) << 17
-        lanes[1, : len(first)] = second & 0x1FFFF
-        lanes[2, : len(first)] = offset & 0xFFFFFFFF
+        lanes[:, np.arange(len(first)) if where is None else where] = (
+            first & 0x1FFFF | (n - 1) << 17,
+            second & 0x1FFFF,
+            offset & 0xFFFFFFFF,
+        )
         return self.adds.add(lanes.reshape(3, groups, self.cols).transpose(1, 0, 2).reshape(groups, -1))
 
     def operand_fields(self, source, operation):
@@ -218,7 +223,7 @@ class Builder:
     # ---- Instructions
 
     def emit(self, opcode, fields, path, *, issues, reads=(), writes=(), after=0, macs=0, uses=()):
-        stall, cycles = self.timeline.place(issues, reads, writes, after=after, uses=uses)
+        stall, cycles = self.timeline.place(opcode, issues, reads, writes, after=after, uses=uses)
         if stall >= 1 << 12:
             raise Unsupported(f"{path}: {stall} cycles to wait do not fit the instruction")
         fields = {"opcode": opcode, "stall": stall, "x_wide": 0, "w_wide": 0, **fields}
@@ -266,9 +271,9 @@ class Builder:
         return Program(
             model.name,
             self.config,
-            model.context,
-            model.horizon,
-            model.anchor,
+            model.window_shape,
+            model.forecast_shape,
+            model.channels[0].anchor if len(model.channels) == 1 else 0,
             tuple(self.instructions),
             self._memories(),
         )

@@ -10,15 +10,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from qatlib.engine import attention, residual
+from qatlib.engine import attention, channels, residual
 from qatlib.engine import schedule as s
-from qatlib.engine.builder import Builder, limits, loops
+from qatlib.engine.builder import Builder, limits
 from qatlib.engine.memory import DoesNotFit, Unsupported
 
 
 def compile(model, config):
     """IntegerModel -> Program. DoesNotFit names the memory that is short and by how much; Unsupported what the engine
     cannot do."""
+    if len(parts(model)) > 1:
+        raise Unsupported(f"{model.name}: the engine takes independent channels one at a time, see `parts`")
     tile, reason = max(t.shape[-2] for t in model.tensors.values()), None
     while True:  # fewer tokens at a time need less memory for what lies between two products
         try:
@@ -30,7 +32,13 @@ def compile(model, config):
         tile = -(-tile // 2)
 
 
+def parts(model):
+    """What the engine runs one after another: models of independent channels, or the whole."""
+    return [model.channel(i) for i in range(len(model.channels))] if len(model.channels) > model.inputs else [model]
+
+
 def _program(b):
+    channels.arrange(b)
     for operation in b.model.operations:
         if operation.kind == "add_position":  # loaded for good, so first
             residual.load_position(b, operation)
@@ -41,6 +49,8 @@ def _program(b):
             b.release(operation)
     b.emit("end", {}, "end", issues=1, after=s.DRAIN)
     b.instructions[-1] = replace(b.instructions[-1], cycles=b.instructions[-1].cycles + b.timeline.restart())
+    b.instructions[0].fields["wait_input"] = 1
+    [i for i in b.instructions if i.opcode == "quantise"][-1].fields["free_input"] = 1
     return b.program()
 
 
@@ -80,10 +90,12 @@ def _reshape(b, operation):
         )
 
 
-def _lay_out(b, sampled, operation, tokens, patch):
-    """Quantise samples from the input buffer into tokens of `patch` samples. -> View"""
-    model, quantise = b.model, b.model.operations[0]
-    first = zeros = 0
+def _lay_out(b, sampled, operation, tokens, width):
+    """Samples as tokens of `width` codes. -> View"""
+    model, patch, zeros = b.model, width // b.model.inputs, 0
+    if width % model.inputs:
+        raise Unsupported(f"reshape {operation.path}: the engine makes no {width} codes of {model.inputs} channels")
+    first = model.context - b.model.tensors[sampled.output].shape[0] if sampled.kind == "last_tokens" else 0
     if sampled.kind == "placeholders":  # the tokens after the samples are zeros, see `residual`
         if patch != 1:
             raise Unsupported(
@@ -91,31 +103,7 @@ def _lay_out(b, sampled, operation, tokens, patch):
             )
         tokens, zeros = sampled.attributes["label"], tokens - sampled.attributes["label"]
         first = model.context - tokens
-    elif sampled.kind == "last_tokens":
-        first = model.context - b.model.tensors[sampled.output].shape[0]
-    if model.context > 4 * b.config.input_words:
-        raise DoesNotFit("input buffer", model.context, 4 * b.config.input_words, "counts")
-    tensor = b.tensor(quantise.output)
-    view = b.store(operation.output, tensor, tokens, patch)
-    lanes = next(i for i in (2, 1, 0) if patch % (1 << i) == first % (1 << i) == 0)
-    groups = patch >> lanes
-    done = loops(tokens, groups)
-    rows = view.base + np.arange(tokens)[:, None] * view.stride + (np.arange(groups) << lanes) // b.rows
-    later = [o for o in model.operations if o.kind == "reshape" and o.path not in b.fused and _samples(b, o.inputs[0])]
-    fields = {
-        "tokens": tokens, "groups": groups, "chunks": 1, "w_base": first, "lanes": lanes, "dest": "codes",
-        "d_base": view.base,
-        "d_token": view.stride, "wait_input": int(not b.instructions), "free_input": int(not later),
-        **limits(tensor, 1),
-        **b.parameter_fields(1, b.array(quantise, "m"), b.array(quantise, "n")),
-    }  # fmt: skip
-    last = int(done[-1, -1])
-    b.emit(
-        "quantise", fields, quantise.path, issues=last + 1,
-        writes=[s.Access("code", rows.ravel(), done.ravel() + s.CODE_LATENCY)],
-        uses=[("code write", s.CODE_LATENCY, last + s.CODE_LATENCY)],
-    )  # fmt: skip
-    return replace(view, zeros=zeros)
+    return replace(channels.lay_out(b, operation, first, tokens, patch), zeros=zeros)
 
 
 def _last_tokens(b, operation):
@@ -148,9 +136,9 @@ def _linear(b, operation):
 
 def _project(b, operation, x, view):
     """A linear layer from codes to codes."""
-    weight = b.model.weight(operation).astype(np.int64)
-    fields = b.weight_fields(weight, x.positions) | limits(b.tensor(operation.output), 1)
-    fields |= b.parameter_fields(fields["groups"], *(b.array(operation, name) for name in ("m", "n", "bias")))
+    weight, places = b.model.weight(operation).astype(np.int64), b.places.get(operation.output)
+    fields = b.weight_fields(weight, x.positions, places) | limits(b.tensor(operation.output), 1)
+    fields |= b.parameter_fields(fields["groups"], *(b.array(operation, name) for name in ("m", "n", "bias")), places)
     b.product(operation.path, x, fields, b.code_target(view, fields["groups"]), macs=weight.size * x.tokens)
 
 
@@ -181,10 +169,9 @@ def _requantise(b, operation):
     if name not in b.views:
         return residual.requantise_stream(b, operation)
     tensor, out, x = b.tensor(name), b.tensor(operation.output), b.view(name)
-    channels = tensor.shape[1]
     view = b.store(operation.output, out, *out.shape)
-    fields = b.identity_fields(x, channels) | limits(out, 1)
-    bias = np.full(channels, -tensor.zero_point)
+    fields = b.identity_fields(x, tensor.shape[1]) | limits(out, 1)
+    bias = np.full(tensor.shape[1], -tensor.zero_point)
     fields |= b.parameter_fields(fields["groups"], b.array(operation, "m"), b.array(operation, "n"), bias)
     b.product(operation.path, x, fields, b.code_target(view, fields["groups"]))
     b.views[operation.output] = view
@@ -193,11 +180,11 @@ def _requantise(b, operation):
 def _pool(b, operation):
     """Sum over tokens: the chunks of the sum walk over the tokens, each a row of channels with an identity."""
     name = operation.inputs[0]
-    tensor, out, x = b.tensor(name), b.tensor(operation.output), b.view(name)
-    tokens, channels = tensor.shape
-    view = b.store(operation.output, out, 1, channels)
-    for row in range(-(-channels // b.rows)):
-        here = slice(row * b.rows, min(channels, (row + 1) * b.rows))
+    tensor, out, x = b.tensor(name), b.tensor(operation.output), channels.in_order(b, name)
+    tokens, width = tensor.shape
+    view = b.store(operation.output, out, 1, width)
+    for row in range(-(-width // b.rows)):
+        here = slice(row * b.rows, min(width, (row + 1) * b.rows))
         size = here.stop - here.start
         m, n = (a if len(a) == 1 else a[here] for a in (b.array(operation, "m"), b.array(operation, "n")))
         fields = b.weight_fields(np.eye(size, dtype=np.int64), np.arange(size)) | limits(out, 1)
@@ -217,24 +204,6 @@ def _scores(b, operation):
     attention.attention(b, operation, value_layer)
 
 
-def _output(b, operation):
-    if b.model.horizon > 4 * b.config.output_words:
-        raise DoesNotFit("output buffer", b.model.horizon, 4 * b.config.output_words, "counts")
-    name = operation.inputs[0]
-    tensor, x = b.tensor(name), b.view(name)
-    tokens, channels = tensor.shape
-    done = loops(tokens, channels)
-    rows = x.base + np.arange(tokens)[:, None] * x.stride + np.arange(channels) // b.rows
-    fields = {
-        "tokens": tokens, "groups": channels, "chunks": 1, "x_base": x.base, "x_token": x.stride,
-        "x_unsigned": int(x.unsigned),
-        "z2": tensor.zero_point, **b.parameter_fields(1, b.array(operation, "m"), b.array(operation, "n")),
-    }  # fmt: skip
-    b.emit(
-        "output", fields, operation.path, issues=tokens * channels, reads=[s.Access("code", rows.ravel(), done.ravel())]
-    )
-
-
 OPERATIONS = {
     "quantise": _nothing,
     "placeholders": _placeholders,
@@ -246,5 +215,5 @@ OPERATIONS = {
     "requantise": _requantise,
     "pool": _pool,
     "scores": _scores,
-    "output": _output,
+    "output": channels.output,
 }

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 
 ID = 0x71A7_11B0  # what the identification register reads
-VERSION = 1  # of registers and instructions; counts up when either changes
+VERSION = 2  # of registers and instructions; counts up when either changes
 CHECK = 0x5EED_1E55  # the words of an instruction XOR to this
 
 OPCODES = {"end": 0, "matmul": 1, "attend": 2, "quantise": 3, "sum": 4, "probability": 5, "output": 6}
@@ -35,7 +35,12 @@ FIELDS = (
     ("p_group", 1, "u", "whether parameters go on from group to group"),
     ("count", 10, "u", "channels (or keys) that exist; lanes beyond are masked in softmax"),
     ("lanes", 2, "u", "quantise: log2 of the samples of a group"),
-    ("dest", 2, "u", "see DESTINATIONS"),
+    (
+        "dest",
+        2,
+        "u",
+        "see DESTINATIONS; none without add: lane 0 makes the anchor, of a sample (quantise) or its bias (matmul)",
+    ),
     ("d_base", 12, "u", "row of the code memory, or word of the key/value memory"),
     (
         "d_token",
@@ -91,7 +96,7 @@ REGISTERS = (
         0x30,
         "w",
         (("VALUE", 16), ("CONSTANT", 1)),
-        "what is subtracted: VALUE if CONSTANT, else each window's last count",
+        "what is subtracted: VALUE if CONSTANT, else each window's last count; until an instruction makes another",
     ),
     ("CYCLES", 0x34, "r", (("CYCLES", 32),), "from start to done"),
     ("ENGINE_CYCLES", 0x38, "r", (("ENGINE_CYCLES", 32),), "of these, cycles in which the program ran"),

@@ -1,5 +1,6 @@
 """What the compiler makes: instructions with their cycles, and everything that is loaded with them."""
 
+import math
 from dataclasses import dataclass
 
 from qatlib.engine import isa
@@ -36,15 +37,35 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Program:
-    """What the engine needs to run a model. memories: {region: uint32 words}."""
+    """What the engine needs to run a model. window_shape, forecast_shape: of counts in samples, with channels and
+    targets where there are several; anchor: what the register says, None for each window's last count; memories:
+    {region: uint32 words}."""
 
     name: str
     config: isa.EngineConfig
-    context: int
-    horizon: int
+    window_shape: tuple
+    forecast_shape: tuple
     anchor: int | None
     instructions: tuple
     memories: dict
+
+    @property
+    def inputs(self):
+        """Counts of a window."""
+        return math.prod(self.window_shape)
+
+    @property
+    def outputs(self):
+        """Counts of a forecast."""
+        return math.prod(self.forecast_shape)
+
+    def sent(self, counts):
+        """Windows as the engine reads them, channel after channel: int16 (windows, inputs)."""
+        return counts.swapaxes(1, -1).reshape(len(counts), self.inputs)
+
+    def received(self, counts):
+        """The inverse, of forecasts as it writes them, target after target: int16 (windows, outputs)."""
+        return counts.reshape(len(counts), *self.forecast_shape[::-1]).swapaxes(1, -1)
 
     @property
     def writes(self):

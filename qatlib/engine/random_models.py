@@ -5,23 +5,22 @@ Widths, zero points, multipliers and biases are drawn for every tensor, most of 
 range (found by carrying each operation out on a few windows), some so that everything saturates or vanishes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from qatlib.engine.random_numbers import Numbers
 from qatlib.integer_model import kernels
 from qatlib.integer_model.model import IntegerModel
-from qatlib.integer_model.program import Operation, Tensor, pack
+from qatlib.integer_model.program import Channel, Operation, Tensor, pack
 
-WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 FAMILIES = ("patch", "point", "decoder")
 
 
 @dataclass(frozen=True)
 class Shape:
     """Of a model. patch: samples of a token; factor: width of the feed-forward layer over d_model; label: the decoder's
-    look-back; extreme: share of numbers that saturate or vanish, at least; where there are any, many zero points are at
-    an end of their range."""
+    look-back; extreme: see Numbers; targets: where there are any, the channels are mixed and these are forecast."""
 
     family: str
     tokens: int
@@ -33,10 +32,17 @@ class Shape:
     factor: int = 4
     label: int = 1
     extreme: float = 0
+    channels: int = 1
+    targets: tuple = ()
 
     @property
     def context(self):
         return self.tokens * self.patch
+
+    @property
+    def inputs(self):
+        """Channels that the network sees at once."""
+        return self.channels if self.targets else 1
 
 
 def random_shape(rng):
@@ -50,7 +56,20 @@ def random_shape(rng):
         int(rng.choice([1, *rng.integers(1, 28, 14), rng.integers(28, 129)])),
         float(rng.choice([0] * 9 + [0.1] * 5 + [0.3, 1])),
     )
-    return Shape(family, tokens, patch, horizon, d_model, heads, layers, int(rng.integers(1, 5)), label, extreme)
+    shape = Shape(family, tokens, patch, horizon, d_model, heads, layers, int(rng.integers(1, 5)), label, extreme)
+    return _with_channels(rng.spawn(1)[0], shape)
+
+
+def _with_channels(rng, shape):
+    """Half of the shapes with several channels, mixed where the family can; windows and forecasts are then shorter."""
+    if rng.random() < 0.5:
+        return shape
+    channels = int(rng.integers(2, 8))
+    if shape.family == "decoder" or rng.random() < 0.3:
+        return replace(shape, channels=min(channels, 3))
+    targets = sorted(rng.choice(channels, rng.integers(1, channels + 1), replace=False).tolist())
+    patch, horizon = -(-shape.patch // channels), -(-shape.horizon // len(targets))
+    return replace(shape, patch=patch, horizon=horizon, channels=channels, targets=tuple(targets))
 
 
 def random_model(seed, shape=None):
@@ -60,11 +79,16 @@ def random_model(seed, shape=None):
 
 
 def extreme_windows(model, seed, n):
-    """int16 (n, context): noise over the whole range, walks, constants, alternations, ramps, spikes, in turns."""
-    return _windows(np.random.default_rng(seed), model.context, n)
+    """int16 windows: noise over the whole range, walks, constants, alternations, ramps, spikes, in turns; of several
+    channels each another."""
+    return _windows(np.random.default_rng(seed), model.context, len(model.channels), n).reshape(n, *model.window_shape)
 
 
-def _windows(rng, context, n):
+def _windows(rng, context, channels, n):
+    return np.stack([_windows_of_one(rng, context, range(i, i + n)) for i in range(channels)], axis=-1)
+
+
+def _windows_of_one(rng, context, turns):
     low, high = kernels.COUNT_MIN, kernels.COUNT_MAX
     time = np.arange(context)
 
@@ -82,7 +106,7 @@ def _windows(rng, context, n):
         lambda: np.linspace(level(), level(), context),
         lambda: np.where(time == rng.integers(context), level(), level()),
     )
-    return np.array([kinds[i % len(kinds)]() for i in range(n)]).clip(low, high).astype(np.int16)
+    return np.array([kinds[i % len(kinds)]() for i in turns]).clip(low, high).astype(np.int16)
 
 
 @dataclass
@@ -99,34 +123,46 @@ class _Builder:
 
     def model(self, name):
         rng, shape, family = self.rng, self.shape, self.shape.family
-        self.wild = max(rng.choice([0.01, 0.03, 0.1]), shape.extreme)  # share of numbers that are extreme
-        self.same = rng.integers(2)  # one width for all tensors of a kind, as in most exports
-        self.widths = {}
-        anchor = rng.choice([None, None, int(rng.integers(kernels.COUNT_MIN, kernels.COUNT_MAX + 1))])
-        counts = _windows(rng, shape.context, 12).astype(np.int64)
-        self._source(counts - (counts[:, -1:] if anchor is None else anchor))
+        self.numbers, (low, high) = Numbers(rng, shape.extreme), (kernels.COUNT_MIN, kernels.COUNT_MAX)
+        anchors = [rng.choice([None, None, int(rng.integers(low, high + 1))]) for _ in range(shape.channels)]
+        counts = _windows(rng, shape.context, shape.channels, 12).astype(np.int64)
+        constants = np.array([np.nan if a is None else a for a in anchors])
+        self._source(counts - np.where(np.isnan(constants), counts[:, -1:], constants).astype(np.int64))
         x = self._tokens("tokens", "source", shape.patch)
         for i in range(shape.layers):
             x = self._layer(f"encoder.{i}", x)
         head = self._decoder(x) if family == "decoder" else self._gather(x, family)
-        self._linear("head", head, 1 if family == "decoder" else shape.horizon, "edge")
-        m, n = self._multipliers(self.codes["head"] - self.tensors["head"].zero_point, 4.0 ** rng.integers(2, 9), 1)
-        self.operations.append(Operation("output", "output", ("head",), "output"))
-        self.arrays |= {"output.m": m, "output.n": n}
-        return IntegerModel(
-            name, shape.context, shape.horizon, 0.5, anchor, tuple(self.operations), self.tensors, self.arrays
-        )
+        self._linear("head", head, 1 if family == "decoder" else shape.horizon * max(1, len(shape.targets)), "edge")
+        self._output()
+        targets = shape.targets or tuple(range(shape.channels))
+        channels, operations = tuple(Channel(f"channel-{i}", 0.5, a) for i, a in enumerate(anchors)), self.operations
+        facts = name, shape.context, shape.horizon, channels, tuple(operations), self.tensors, self.arrays
+        return IntegerModel(*facts, mode="mixed" if shape.targets else "independent", targets=targets)
 
     # ---- The network
 
     def _source(self, difference):
-        self._requantised("quantise", "source", [], difference[:, :, None], "edge", 1)
+        """difference: (window, context, channel). Independent channels go on as windows of their own."""
+        low, high, zero_point = limits = self.numbers.limits("edge")
+        m, n = self.numbers.multipliers(difference, (high - low + 1) / 2, self.shape.channels)
+        codes = kernels.requantise(difference, m, n, zero_point, low, high)
+        codes = codes if self.shape.targets else codes.swapaxes(1, 2).reshape(-1, self.shape.context, 1)
+        self._record("quantise", "source", [], codes, limits, {"m": m, "n": n}, {})
+
+    def _output(self):
+        difference, shape = self.codes["head"] - self.tensors["head"].zero_point, self.shape
+        targets = len(shape.targets) or shape.channels
+        if not shape.targets:
+            difference = difference.reshape(-1, targets, shape.horizon).swapaxes(1, 2)
+        m, n = self.numbers.multipliers(difference, 4.0 ** self.rng.integers(2, 9), targets)
+        self.operations.append(Operation("output", "output", ("head",), "output"))
+        self.arrays |= {"output.m": m, "output.n": n}
 
     def _tokens(self, path, samples, patch):
         codes = self.codes[samples]
-        self._moved("reshape", f"{path}.patches", samples, codes.reshape(len(codes), -1, patch))
+        self._moved("reshape", f"{path}.patches", samples, codes.reshape(len(codes), -1, patch * self.shape.inputs))
         x = self._linear(f"{path}.embed", f"{path}.patches", self.shape.d_model, "residual")
-        bits = self._width("position")
+        bits = self.numbers.width("position")
         position = self.rng.integers(*kernels.code_range(bits), self.codes[x].shape[1:], endpoint=True)
         return self._added(
             "add_position", f"{path}.position", [x], position, {"position": pack(position, bits)}, position_bits=bits
@@ -186,8 +222,8 @@ class _Builder:
         return self._record(kind, path, [x], codes, (t.low, t.high, t.zero_point), {}, attributes)
 
     def _requantised(self, kind, path, inputs, accumulator, role, channels, arrays=None, **attributes):
-        low, high, zero_point = limits = self._limits(role)
-        m, n = self._multipliers(accumulator, (high - low + 1) / 2, channels)
+        low, high, zero_point = limits = self.numbers.limits(role)
+        m, n = self.numbers.multipliers(accumulator, (high - low + 1) / 2, channels)
         codes = kernels.requantise(accumulator, m, n, zero_point, low, high)
         return self._record(kind, path, inputs, codes, limits, {"m": m, "n": n, **(arrays or {})}, attributes)
 
@@ -198,27 +234,27 @@ class _Builder:
         return self._requantised("requantise", path, [x], self.codes[x] - self.tensors[x].zero_point, "operand", 1)
 
     def _linear(self, path, x, outs, role):
-        rng, t, bits = self.rng, self.tensors[x], self._width("weight")
+        rng, t, bits = self.rng, self.tensors[x], self.numbers.width("weight")
         low, high = kernels.code_range(bits, narrow=kernels.is_narrow(bits))
         weight = rng.integers(low, high + 1, (outs, t.shape[1]))
-        weight[rng.random(outs) < self.wild] = rng.choice([low, high])
+        weight[rng.random(outs) < self.numbers.wild] = rng.choice([low, high])
         while (most := np.abs(weight).sum(1) * t.reach).max() >= kernels.ACCUMULATOR_LIMIT:
             weight = weight // 2
         products = kernels.linear(self.codes[x] - t.zero_point, weight, 0).reshape(-1, outs)
         room = kernels.ACCUMULATOR_LIMIT - 1 - most
         bias = rng.normal(-products.mean(0), products.std(0) / 2).astype(np.int64)
-        bias = np.where(rng.random(outs) < self.wild, room * rng.choice([-1, 1], outs), bias.clip(-room, room))
+        bias = np.where(rng.random(outs) < self.numbers.wild, room * rng.choice([-1, 1], outs), bias.clip(-room, room))
         bias -= t.zero_point * weight.sum(1)
         arrays = {"weight": pack(weight, bits), "bias": bias.astype(np.int32)}
         accumulator = kernels.linear(self.codes[x], weight, bias)
         return self._requantised("linear", path, [x], accumulator, role, outs, arrays, weight_bits=bits)
 
     def _softmax(self, path, scores):
-        limits = _, high, _ = self._limits("unsigned")
+        limits = _, high, _ = self.numbers.limits("unsigned")
         keys = self.codes[scores].shape[-1]
         numerator, k = kernels.softmax_constants(2.0 ** self.rng.uniform(-2, 1) / high / keys ** self.rng.uniform(0, 1))
         table = kernels.softmax_table(self.rng.integers(3, 7))
-        if self.rng.random() < self.wild:
+        if self.rng.random() < self.numbers.wild:
             table[1:], numerator, k = (
                 self.rng.integers(0, 256, 255),
                 self.rng.integers(255 << 17),
@@ -234,12 +270,12 @@ class _Builder:
 
     def _added(self, kind, path, inputs, second, arrays, **attributes):
         """m1, m2 and c of the size that the widths need, or anything that 32 bits can hold."""
-        rng, d, first, limits = self.rng, self.shape.d_model, self.codes[inputs[0]], self._limits("residual")
+        rng, d, first, limits = self.rng, self.shape.d_model, self.codes[inputs[0]], self.numbers.limits("residual")
         m1, m2 = rng.integers(-65535, 65536, (2, d)) >> rng.integers(0, 3, (2, d))
         total = (m1 * first + m2 * second).reshape(-1, d)
         n = np.rint(np.log2(4 * total.std(0) / (limits[1] - limits[0] + 1) + 1)).astype(np.int64).clip(1, 30)
         c = (1 << (n - 1)) - total.mean(0).astype(np.int64)
-        odd = rng.random(d) < self.wild
+        odd = rng.random(d) < self.numbers.wild
         n[odd] = rng.integers(1, 31, odd.sum())
         for m in (m1, m2):
             m[odd] = rng.choice([-65535, -1, 0, 1, 65535, rng.integers(-65535, 65536)], odd.sum())
@@ -253,36 +289,3 @@ class _Builder:
             "n": n.astype(np.uint8),
         }
         return self._record(kind, path, inputs, codes, limits, arrays, attributes)
-
-    # ---- Its numbers
-
-    def _width(self, role):
-        if self.same:
-            return self.widths.setdefault(role, int(self.rng.choice(WIDTHS)))
-        return int(self.rng.choice(WIDTHS))
-
-    def _limits(self, role):
-        """(low, high, zero point) of a tensor."""
-        if role == "scores":
-            return -128, 127, int(self.rng.integers(-128, 128)) if self.rng.random() < self.wild else 0
-        bits = self._width(role)
-        low, high = kernels.code_range(
-            bits, unsigned=role == "unsigned", narrow=role == "product" and kernels.is_narrow(bits)
-        )
-        symmetric = role in ("unsigned", "product") or self.rng.random() < 0.4
-        zero_point = 0 if symmetric else int(self.rng.integers(low, high + 1))
-        if zero_point and self.shape.extreme:
-            zero_point = int(self.rng.choice([low, high, zero_point]))
-        return low, high, zero_point
-
-    def _multipliers(self, accumulator, reach, channels):
-        """m and n, one for all or per channel, that bring the accumulator (.., channel) to codes up to about `reach`;
-        some do not."""
-        rng, per_channel = self.rng, channels > 1 and self.rng.random() < 0.8
-        spread = np.abs(accumulator.reshape(-1, channels) if per_channel else accumulator.reshape(-1, 1)).astype(float)
-        ratio = reach * 2.0 ** rng.normal(0, 1, spread.shape[1]) / np.maximum(np.quantile(spread, 0.8, axis=0), 1)
-        mantissa, exponent = np.frexp(ratio)
-        m, n = (mantissa * 65536).astype(np.int64), (16 - exponent).clip(1, 40)
-        odd = rng.random(len(m)) < self.wild
-        m[odd], n[odd] = rng.integers(1 << 15, 1 << 16, odd.sum()), rng.integers(1, 41, odd.sum())
-        return m.astype(np.uint16), n.astype(np.uint8)

@@ -30,7 +30,7 @@ def job(program, windows, inputs, outputs):
     if not 1 <= windows <= MOST_WINDOWS:
         raise EngineError(f"{windows} windows in one run; the engine takes 1 to {MOST_WINDOWS}", cause=4)
     anchor = 0 if program.anchor is None else (program.anchor & 0xFFFF) | bit("ANCHOR", "CONSTANT")
-    shape = {"CONTEXT": program.context, "HORIZON": program.horizon, "ANCHOR": anchor, "WINDOWS": windows}
+    shape = {"CONTEXT": program.inputs, "HORIZON": program.outputs, "ANCHOR": anchor, "WINDOWS": windows}
     return shape | dict(zip(("IN_BASE", "IN_END", "OUT_BASE", "OUT_END"), (*inputs, *outputs)))
 
 

@@ -46,14 +46,13 @@ def added(b, linear, add):
 def add_linear(b, linear, add, x, place, start, *, zero=False):
     """Some tokens of it, from `start` on; zero: they are the real zero, and x does not matter."""
     weight, bias = b.model.weight(linear).astype(np.int64), b.array(linear, "bias")
+    places = b.places.get(linear.output)
     macs = weight.size * x.tokens
     if zero:
         bias, macs = bias + b.model.tensors[linear.inputs[0]].zero_point * weight.sum(1), 0
         weight = np.zeros_like(weight)
-    fields = b.weight_fields(weight, x.positions)
-    fields |= b.parameter_fields(fields["groups"], b.array(linear, "m"), b.array(linear, "n"), bias) | limits(
-        b.tensor(linear.output), 1
-    )
+    fields = b.weight_fields(weight, x.positions, places) | limits(b.tensor(linear.output), 1)
+    fields |= b.parameter_fields(fields["groups"], b.array(linear, "m"), b.array(linear, "n"), bias, places)
     _sum(b, linear.output, add, x, fields, place, start, linear.path, macs)
 
 
@@ -139,7 +138,8 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
     tensor, offset = b.tensor(add.output), start * groups
     index = np.arange(x.tokens)[:, None] * groups + np.arange(groups)
     stage2 = {
-        "q_base": b.add_parameters(groups, *(b.array(add, n) for n in (*names, "c", "n"))), **limits(tensor, 2),
+        "q_base": b.add_parameters(groups, *(b.array(add, n) for n in (*names, "c", "n")), b.places.get(add.output)),
+        **limits(tensor, 2),
         "r_base": b.residuals[other] + offset, "r_token": groups,
         "r_unsigned": int(add.kind == "add" and b.tensor(other).low >= 0),
     }  # fmt: skip
@@ -156,9 +156,9 @@ def _sum(b, name, add, x, fields, place, start, path, macs):
 
 def waiting(b, linear):
     """A linear layer whose result waits in the residual memory for what is added to it."""
-    weight, x = b.model.weight(linear).astype(np.int64), b.view(linear.inputs[0])
-    fields = b.weight_fields(weight, x.positions)
-    fields |= b.parameter_fields(fields["groups"], *(b.array(linear, name) for name in ("m", "n", "bias")))
+    weight, x, places = b.model.weight(linear).astype(np.int64), b.view(linear.inputs[0]), b.places.get(linear.output)
+    fields = b.weight_fields(weight, x.positions, places)
+    fields |= b.parameter_fields(fields["groups"], *(b.array(linear, name) for name in ("m", "n", "bias")), places)
     _into_residual(b, linear.path, linear.output, x, fields, weight.size * x.tokens)
 
 
@@ -179,8 +179,8 @@ def _into_residual(b, path, name, x, fields, macs):
     index = base + np.arange(tokens)[:, None] * groups + np.arange(groups)
     zero = np.zeros(channels, np.int64)
     stage2 = {
-        "q_base": b.add_parameters(groups, zero + 2, zero, zero, zero + 1), "z2": 0, "low2": tensor.low,
-        "high2": tensor.high,
+        "q_base": b.add_parameters(groups, zero + 2, zero, zero, zero + 1, b.places.get(name)), "z2": 0,
+        "low2": tensor.low, "high2": tensor.high,
         "r_base": base, "r_token": groups, "s_write": 1, "s_base": base, "s_token": groups,
     }  # fmt: skip
     fields |= limits(tensor, 1)

@@ -2,7 +2,8 @@
 
 Times are cycles of issue. An issue reads codes, weights, keys and values in its own cycle, and what it makes is there
 for issues `*_LATENCY` cycles later; see `overlays/engine/core.sv`. Delays at run time only lengthen distances, so a
-schedule stays valid.
+schedule stays valid: an instruction that may be delayed (of DELAYED) is taken for one that was, since the next one has
+then been fetched, and begins at once.
 """
 
 from dataclasses import dataclass, field
@@ -20,8 +21,12 @@ MAX_LATENCY = 17  # to the memory of largest scores
 MAX_READ = 1
 RECIPROCAL_LATENCY = 18
 RECIPROCAL_READ = 6
+ANCHOR_LATENCY = 15
+ANCHOR_READ = 6  # by a sample
+ANCHOR_ADD = 13  # to a forecast
 DIVIDE = 10  # cycles of one divider for a row
 DRAIN = 16  # from the last count's issue until it is in the output buffer
+DELAYED = ("quantise", "output")  # where samples, or room for a forecast, are not there yet
 
 
 @dataclass
@@ -34,13 +39,30 @@ class Access:
 
 
 @dataclass
+class Clock:
+    """end: last issue so far; taken: when its instruction was."""
+
+    end: int = 0
+    taken: int = -FETCH
+
+    def place(self, issues, stall, *, fetched=False):
+        """-> first issue of the next instruction. fetched: it has been, whenever the one before was taken."""
+        self.taken = self.end if fetched else max(self.end, self.taken + FETCH)
+        start = max(self.end + stall, self.taken) + 1
+        self.end = start + issues - 1
+        return start
+
+
+@dataclass
 class Timeline:
-    """Places instructions one after the other. `ready`: per memory, when each word can be read."""
+    """Places instructions one after the other, by a clock with and one without delays. `ready`: per memory, when each
+    word can be read, by the first."""
 
     depths: dict
     ready: dict = field(default_factory=dict)
-    end: int = 0  # last issue so far
-    begun: int = -FETCH
+    clock: Clock = field(default_factory=Clock)
+    undelayed: Clock = field(default_factory=Clock)
+    delayed: bool = False  # the last instruction
     last: dict = field(
         default_factory=lambda: {"code write": -1, "table read": -1}
     )  # use so far of what only one instruction can use
@@ -48,28 +70,28 @@ class Timeline:
     def __post_init__(self):
         self.ready = {name: np.zeros(depth, np.int64) for name, depth in self.depths.items()}
 
-    def place(self, issues, reads, writes, *, after=0, uses=()):
+    def place(self, opcode, issues, reads, writes, *, after=0, uses=()):
         """-> (stall, cycles from the end of the instruction before to its own end). `issues`: its length in cycles.
 
         after: cycles that must lie between the last issue and this one; uses: (port, first, last time) of what
         instructions share, which they use one after the other, so that two never meet.
         """
-        earliest = [self.end + 1 + after]
+        earliest = [self.clock.end + 1 + after]
         earliest += [int((self.ready[r.memory][r.words] - r.times).max()) for r in reads]
         earliest += [self.last[port] + 1 - first for port, first, _ in uses]
-        start = max(earliest)
-        stall = start - self.end - 1
-        taken = max(self.end, self.begun + FETCH)
-        start = max(start, taken + 1)
+        stall = max(earliest) - self.clock.end - 1
+        waits = self.clock.end == 0 or opcode in DELAYED  # the first one for a window
+        start = self.clock.place(issues, stall, fetched=self.delayed)
+        self.delayed = waits
         for w in writes:
             np.maximum.at(self.ready[w.memory], w.words, start + w.times)
         for port, _, last in uses:
             self.last[port] = start + last
-        cycles = start + issues - 1 - self.end
-        self.begun, self.end = taken, start + issues - 1
-        return stall, cycles
+        before = self.undelayed.end
+        self.undelayed.place(issues, stall)
+        return stall, self.undelayed.end - before
 
     def restart(self):
         """-> cycles that the first instruction still has to be fetched for after the last one, when the program begins
         again."""
-        return max(0, self.begun + FETCH - self.end)
+        return max(0, self.undelayed.taken + FETCH - self.undelayed.end)

@@ -1,7 +1,8 @@
 """Shapes of the float Transformers, and the sensor that they read."""
 
-import math
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 FAMILIES = ("patch", "point", "decoder", "linear", "skip")
 RIVALS = ("nlinear", "dlinear", "sparsetsf", "fits", "cnn", "lstm")  # in float alone, see `rivals`
@@ -12,7 +13,8 @@ class ModelConfig:
     """Shape of a model. context, horizon, patch, label and reach are numbers of samples; `label` is the decoder's
     look-back; `rank` and `reach` are those of the linear map of `linear` and `skip`: the last `reach` samples, through
     `rank` numbers, to the horizon. head_rank: numbers between the encoder and a long horizon, 0 for one whole
-    matrix."""
+    matrix. channels: of the sensor; `independent` ones share one network, which sees one at a time and forecasts each,
+    `mixed` ones are seen at once, and those at the indices `targets` are forecast."""
 
     family: str = "patch"
     context: int = 336
@@ -26,6 +28,9 @@ class ModelConfig:
     rank: int = 0
     reach: int = 0
     head_rank: int = 0
+    channels: int = 1
+    mode: str = "independent"
+    targets: tuple[int, ...] = (0,)
 
     def __post_init__(self):
         if self.family not in FAMILIES + RIVALS:
@@ -46,10 +51,32 @@ class ModelConfig:
             raise ValueError(f"label {self.label} must lie within 1 and the context of {self.context} samples")
         if self.has_linear_map and not 1 <= self.reach <= self.context:
             raise ValueError(f"reach {self.reach} must lie within 1 and the context of {self.context} samples")
-        if self.has_linear_map and not 1 <= self.rank <= min(self.reach, self.horizon):
-            raise ValueError(f"rank {self.rank} must lie within 1 and the smaller of reach and horizon")
+        most = min(self.reach * self.inputs, self.horizon * self.outputs)
+        if self.has_linear_map and not 1 <= self.rank <= most:
+            raise ValueError(f"rank {self.rank} must lie within 1 and {most}, what it reads or forecasts at most")
         if self.head_rank and (self.head_rank < 0 or self.family not in ("patch", "skip")):
             raise ValueError(f"head_rank {self.head_rank}: `patch` and `skip` alone have a head of low rank, from 1 on")
+        if self.mode not in ("independent", "mixed") or self.channels < 1:
+            raise ValueError(f"{self.channels} channels, {self.mode}: there must be some, independent or mixed")
+        if self.mode == "mixed" and self.family not in ("patch", "linear", "skip"):
+            raise ValueError(f"{self.family}: its channels must be independent; patch, linear and skip alone mix them")
+        if list(self.targets) != sorted(set(self.targets) & set(range(self.channels))) or not self.targets:
+            raise ValueError(f"targets {self.targets} must be some of the {self.channels} channels, in their order")
+
+    @property
+    def inputs(self):
+        """Channels that the network sees at once."""
+        return self.channels if self.mode == "mixed" else 1
+
+    @property
+    def forecast(self):
+        """Indices of the channels that are forecast."""
+        return self.targets if self.mode == "mixed" else tuple(range(self.channels))
+
+    @property
+    def outputs(self):
+        """Channels that it forecasts at once."""
+        return len(self.targets) if self.mode == "mixed" else 1
 
     @property
     def has_linear_map(self):
@@ -74,13 +101,19 @@ class ModelConfig:
         elif self.family == "decoder":
             name = f"decoder-c{self.context}-d{self.d_model}"
         elif self.family == "linear":
-            return f"linear-c{self.context}-r{self.rank}x{self.reach}"
+            return self._with_channels(f"linear-c{self.context}-r{self.rank}x{self.reach}")
         elif self.family in RIVALS:
-            return f"{self.family}-c{self.context}"
+            return self._with_channels(f"{self.family}-c{self.context}")
         else:
             name = f"skip-c{self.context}-d{self.d_model}-r{self.rank}x{self.reach}"
         name += f"-l{self.layers}" if self.layers > 1 else ""
-        return name + (f"-k{self.head_rank}" if self.head_rank else "")
+        name += f"-k{self.head_rank}" if self.head_rank else ""
+        return self._with_channels(name)
+
+    def _with_channels(self, name):
+        if self.channels == 1:
+            return name
+        return f"{name}-{self.channels}" + ("ch" if self.mode == "independent" else f"to{len(self.targets)}")
 
 
 def patch_config(context=336, horizon=24, **shape):
@@ -101,9 +134,9 @@ def decoder_config(context=336, horizon=24, **shape):
     return ModelConfig("decoder", context, horizon, patch, **{"label": min(24, context), "dropout": 0.0, **shape})
 
 
-def linear_config(context=336, horizon=24, rank=4, reach=0):
+def linear_config(context=336, horizon=24, rank=4, reach=0, **shape):
     """A linear map of the last `reach` samples (0: of all) in two factors of that rank."""
-    return ModelConfig("linear", context, horizon, context, dropout=0.0, rank=rank, reach=reach or context)
+    return ModelConfig("linear", context, horizon, context, dropout=0.0, rank=rank, reach=reach or context, **shape)
 
 
 def skip_config(context=336, horizon=24, rank=8, reach=96, **shape):
@@ -111,19 +144,20 @@ def skip_config(context=336, horizon=24, rank=8, reach=96, **shape):
     return replace(patch_config(context, horizon, **shape), family="skip", rank=rank, reach=reach)
 
 
-def rival_config(family, context=336, horizon=24):
+def rival_config(family, context=336, horizon=24, **shape):
     """One of RIVALS."""
-    return ModelConfig(family, context, horizon, context, dropout=0.0)
+    return ModelConfig(family, context, horizon, context, dropout=0.0, **shape)
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """What a model knows of its sensor: units per count, and mean and standard deviation of the training rows in
-    units."""
+    """What a model knows of its sensor: units per count, and mean and standard deviation of the training rows in units;
+    numbers, or float64 (channel,) of several channels, whose names are in `names`."""
 
     resolution: float
     mean: float
     std: float
+    names: tuple[str, ...] = ("channel",)
 
     @property
     def unit(self):
@@ -133,4 +167,11 @@ class Sensor:
     @property
     def offset(self):
         """The training mean in counts: the anchor of models that do not subtract the last value."""
-        return math.floor(self.mean / self.resolution + 0.5)
+        return np.floor(self.mean / self.resolution + 0.5)
+
+    def part(self, channels):
+        """Of these channels."""
+        if isinstance(self.resolution, float):
+            return self
+        facts = (np.asarray(getattr(self, name))[list(channels)] for name in ("resolution", "mean", "std"))
+        return Sensor(*facts, tuple(self.names[i] for i in channels))

@@ -11,16 +11,24 @@ from torch import nn
 
 
 class Source(nn.Module):
-    """Counts minus anchor -> standardised values: (batch, context) -> (batch, sample, 1)."""
+    """Counts minus anchor -> standardised values: (batch, context, channel), of a single channel (batch, context) ->
+    (batch, sample, channel); of independent ones (batch * channel, sample, 1)."""
 
     role = "edge"
 
-    def __init__(self, unit):
+    def __init__(self, unit, mode="independent"):
         super().__init__()
-        self.unit = unit  # one count in training standard deviations
+        self.unit = torch.as_tensor(unit, dtype=torch.float64)  # a count in standard deviations; of several (channel,)
+        self.mode = mode
 
     def forward(self, difference):
-        return (difference * self.unit).unsqueeze(-1)
+        return self.folded(difference * self.unit.to(difference.dtype))
+
+    def folded(self, x):
+        """(batch, context[, channel]) as the network takes it."""
+        if x.ndim == 2:
+            return x.unsqueeze(-1)
+        return x.transpose(1, 2).flatten(0, 1).unsqueeze(-1) if self.mode == "independent" else x
 
 
 class Linear(nn.Linear):
@@ -154,10 +162,23 @@ class LastTokens(nn.Module):
 
 
 class Output(nn.Module):
-    """(batch, ..) -> (batch, horizon): the end of the network, before the anchor is added back."""
+    """(batch, ..) -> (batch, horizon, target), of a single channel (batch, horizon): the end of the network, before the
+    anchor is added back."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
 
     def forward(self, x):
-        return x.flatten(1)
+        return self.unfolded(x.flatten(1))
+
+    def unfolded(self, x):
+        """(batch of the network, horizon * its outputs) as forecasts."""
+        if self.config.channels == 1:
+            return x
+        if self.config.mode == "independent":
+            return x.unflatten(0, (-1, self.config.channels)).transpose(1, 2)
+        return x.unflatten(1, (self.config.horizon, -1))
 
 
 class Dropout(nn.Module):

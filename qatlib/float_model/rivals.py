@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from qatlib.float_model.layers import Output, Source
+
 PERIOD = 24  # samples of a day, for SparseTSF
 SMOOTHED = 25  # samples of DLinear's moving average
 KEPT = 0.4  # of the spectrum below its cut, for FITS
@@ -121,10 +123,11 @@ class Rival(nn.Module):
     def __init__(self, config, sensor):
         super().__init__()
         self.config, self.sensor = config, sensor
+        self.source, self.output = Source(sensor.unit, config.mode), Output(config)
         self.inner = RIVALS[config.family](config.context, config.horizon)
 
     def forward(self, difference):
-        return self.inner(difference * self.sensor.unit)
+        return self.output(self.inner(self.source(difference).squeeze(-1)))
 
     def start(self, training, validation):
         """Nothing to begin from."""

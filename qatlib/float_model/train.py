@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -41,7 +42,7 @@ class Hook:
 @dataclass(frozen=True)
 class Batches:
     """Windows as the models take them: inputs (n, context), counts minus anchor; targets (n, horizon), standardised
-    truth minus anchor."""
+    truth minus anchor; of several channels with one more axis for them."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -50,12 +51,15 @@ class Batches:
         return len(self.inputs)
 
 
-def batches(windows, sensor, *, subtract_last):
-    """data.Windows -> Batches, in float32."""
-    counts = torch.from_numpy(windows.counts.astype("float64"))
-    anchor = counts[:, -1:] if subtract_last else torch.tensor(float(sensor.offset))
-    targets = torch.from_numpy(windows.truth) - (anchor * sensor.resolution - sensor.mean) / sensor.std
-    return Batches((counts - anchor).float(), targets.float())
+def batches(windows, sensor, *, subtract_last, targets=None):
+    """data.Windows -> Batches, in float32. targets: of several channels the indices of those that are forecast; None:
+    all."""
+    counts = windows.counts.astype("float64")
+    anchor = counts[:, -1:] if subtract_last else np.broadcast_to(sensor.offset, counts[:, -1:].shape)
+    last = (anchor * sensor.resolution - sensor.mean) / sensor.std
+    change = windows.truth - last
+    change = change if change.ndim == 2 or targets is None else change[:, :, list(targets)]
+    return Batches(torch.from_numpy(counts - anchor).float(), torch.from_numpy(change).float())
 
 
 @torch.no_grad()

@@ -85,10 +85,11 @@ class Layer(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Samples -> tokens of d_model with positions: (batch, sample, 1) -> (batch, token, d_model)."""
+    """Samples -> tokens of d_model with positions: (batch, sample, channel) -> (batch, token, d_model)."""
 
     def __init__(self, tokens, patch, config):
         super().__init__()
+        patch *= config.inputs
         self.patches = Reshape(tokens, patch)
         self.embed = Linear(patch, config.d_model, "residual")
         self.position = AddPosition(tokens, config.d_model)
@@ -99,14 +100,14 @@ class Tokens(nn.Module):
 
 
 class Forecaster(nn.Module):
-    """The whole network. forward: (batch, context) counts minus anchor -> (batch, horizon) standardised change from the
-    anchor."""
+    """The whole network. forward: (batch, context[, channel]) counts minus anchor -> (batch, horizon[, target])
+    standardised change from the anchor."""
 
     def __init__(self, config, sensor):
         super().__init__()
         self.config, self.sensor = config, sensor
-        d, horizon = config.d_model, config.horizon
-        self.source = Source(sensor.unit)
+        d, horizon = config.d_model, config.horizon * config.outputs
+        self.source = Source(sensor.unit, config.mode)
         self.tokens = Tokens(config.tokens, config.patch, config)
         self.encoder = nn.ModuleList(Layer(config) for _ in range(config.layers))
         if config.family == "decoder":
@@ -128,10 +129,10 @@ class Forecaster(nn.Module):
             self.encoder_out, self.head = Linear(width, out, "residual"), Add(out, "edge")
         else:
             self.head = Linear(width, out, "edge")
-        self.output = Output()
+        self.output = Output(config)
 
     def forward(self, difference):
-        samples = self.source(difference)  # (batch, sample, 1)
+        samples = self.source(difference)  # (batch, sample, channel that is seen at once)
         x = self.tokens(samples)  # (batch, token, d_model)
         for layer in self.encoder:
             x = layer(x)
@@ -153,7 +154,7 @@ class Forecaster(nn.Module):
         """Let the linear map begin as the best one alone, and the encoder's part from zero; nothing without a map.
         training, validation: Batches."""
         if self.config.family == "skip":
-            linear.start(self.linear, self.linear_out, self.sensor, training, validation)
+            linear.start(self, self.linear_out, training, validation)
             self.encoder_out.weight.zero_()
             self.encoder_out.bias.zero_()
 

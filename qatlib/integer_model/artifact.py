@@ -13,7 +13,7 @@ import stat
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2  # 1 knew one channel alone
 HEADER_LIMIT = 1 << 20  # a header of more than 1 MiB is not ours
 FILE_LIMIT = (
     1 << 22
@@ -110,8 +110,8 @@ def _decode(raw):
         raise ArtifactError("a safetensors file, but not one of qatlib; give one written by IntegerModel.save")
     if metadata.get("version") != str(VERSION):
         raise ArtifactError(
-            f"version {metadata.get('version')!r:.20}, this qatlib reads version {VERSION}; update qatlib or "
-            f"export again"
+            f"version {metadata.get('version')!r:.20}, this qatlib reads version {VERSION}; update qatlib, or export "
+            f"the model again"
         )
     data = memoryview(raw)[8 + length :]
     _check_places(table, len(data))

@@ -6,6 +6,8 @@ made at all.
 - An operation and its result share one name, its path, which no other operation has. Every result is read later, by
   operations after it.
 - `quantise` comes first, `output` last, each once.
+- Independent channels go through the program one by one and all are forecast; of mixed ones it takes all at once and
+  forecasts those at `targets`. Multipliers of `quantise` and `output` are one for all, or one for each.
 - Arrays and attributes are exactly those of KINDS, of the one shape and dtype that the tensors ask for.
 - A tensor holds codes of 2 to 8 bits in one byte, signed or unsigned, 0 among them. Weights, queries, keys and values
   leave out -128.
@@ -22,6 +24,7 @@ from qatlib.integer_model.kinds import KINDS, Step
 from qatlib.integer_model.program import LONGEST, require
 
 LARGEST = 1 << 21  # codes of all tensors of a window together
+MOST_CHANNELS = 64
 MOST_PRODUCTS = 1 << 28  # of a window
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 PATH = re.compile(r"(?=.{1,100}$)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII)
@@ -49,7 +52,7 @@ def check(model):
     _check_arrays(model)
     products = 0
     for operation in model.operations:
-        products += _check_operation(model, operation)
+        products += _check_operation(model, operation) * (len(model.channels) // model.inputs)
         require(
             products <= MOST_PRODUCTS, f"{_title(operation)}: more than {MOST_PRODUCTS} multiply-accumulates a window"
         )
@@ -67,11 +70,30 @@ def _check_facts(model):
     for what in ("context", "horizon"):
         value = getattr(model, what)
         require(is_whole(value, 1, LONGEST), f"{what} {value!r} must be a number of samples, at most {LONGEST}")
-    # so that no forecast becomes 0 or infinite
-    usable = isinstance(model.resolution, float) and 1e-300 <= model.resolution <= 1e300
-    require(usable, f"resolution {model.resolution!r} must be a positive number of sensor units")
-    fits = model.anchor is None or is_whole(model.anchor, kernels.COUNT_MIN, kernels.COUNT_MAX)
-    require(fits, f"anchor {model.anchor!r} must be None or a 16-bit count")
+    plain = (model.task, model.labels, model.threshold) == ("forecast", (), None)
+    require(plain, "its task must be forecast, without labels and threshold; this qatlib knows no other")
+    _check_channels(model)
+
+
+def _check_channels(model):
+    count = len(model.channels)
+    require(1 <= count <= MOST_CHANNELS, f"it has {count} channels; 1 to {MOST_CHANNELS} are possible")
+    for i, channel in enumerate(model.channels):
+        named = isinstance(channel.name, str) and NAME.fullmatch(channel.name)
+        require(named, f"channel {i}: its name {channel.name!r} is not of 1 to 100 letters, digits, . _ -")
+        step, anchor = channel.resolution, channel.anchor
+        # so that no forecast becomes 0 or infinite
+        usable = isinstance(step, float) and 1e-300 <= step <= 1e300
+        require(usable, f"channel {i}: resolution {step!r} must be a positive number of sensor units")
+        fits = anchor is None or is_whole(anchor, kernels.COUNT_MIN, kernels.COUNT_MAX)
+        require(fits, f"channel {i}: anchor {anchor!r} must be None or a 16-bit count")
+    names = [channel.name for channel in model.channels]
+    require(len(set(names)) == len(names), "two channels have one name")
+    require(model.mode in ("independent", "mixed"), f"mode {model.mode!r} must be independent or mixed")
+    known = all(is_whole(target, 0, count - 1) for target in model.targets)
+    ordered = known and model.targets and list(model.targets) == sorted(set(model.targets))
+    require(ordered, f"targets {model.targets} must be indices of channels, in their order")
+    require(model.mode == "mixed" or len(model.targets) == count, "independent channels are all forecast")
 
 
 def _check_tensor(name, tensor):

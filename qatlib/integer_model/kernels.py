@@ -116,7 +116,7 @@ def softmax(score, table, numerator, k, high):
 
 
 def output_counts(q, m, n, zero_point, anchor):
-    """Output codes -> counts: requantised, the anchor added back, saturated to int16. q: (window, horizon), anchor:
-    (window, 1) or int."""
-    change = shift_round((q.astype(np.int64) - zero_point) * np.int64(m), n)
+    """Output codes -> counts: requantised, the anchor added back, saturated to int16. q: (window, horizon, target); m,
+    n: one, or one a target; anchor: (window, 1, target)."""
+    change = shift_round((q.astype(np.int64) - zero_point) * m, n)
     return np.clip(change + anchor, COUNT_MIN, COUNT_MAX).astype(np.int16)

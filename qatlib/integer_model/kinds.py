@@ -49,9 +49,9 @@ class Step:
 
 
 def _quantise(step):
-    wanted = (step.model.context, 1)
+    wanted = (step.model.context, step.model.inputs)
     step.require(step.output.shape == wanted, f"its output is {step.output.shape}, not {wanted}")
-    step.scale()
+    step.scale(len(step.model.channels))
 
 
 def _requantise(step):
@@ -168,9 +168,10 @@ def _last_tokens(step):
 
 
 def _output(step):
-    shape, horizon = step.inputs[0].shape, step.model.horizon
-    step.require(math.prod(shape) == horizon, f"the output tensor has shape {shape}, the horizon is {horizon}")
-    step.scale()
+    shape, horizon, targets = step.inputs[0].shape, step.model.horizon, len(step.model.targets)
+    wanted = horizon * (targets if step.model.mode == "mixed" else 1)
+    step.require(math.prod(shape) == wanted, f"the output tensor has shape {shape}, {wanted} codes are forecast")
+    step.scale(targets)
 
 
 @dataclass(frozen=True)

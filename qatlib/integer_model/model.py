@@ -1,38 +1,73 @@
 """The exported model: a list of integer operations and their arrays. Load, save, check, describe, run; numpy alone."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
 from qatlib.integer_model import artifact, check, kernels
-from qatlib.integer_model.program import Operation, ProgramError, Tensor, require, unpack
+from qatlib.integer_model.program import Channel, Operation, ProgramError, Tensor, require, unpack
 from qatlib.integer_model.units import in_units
 from qatlib.system import disk
 
 CHUNK = 256  # windows computed at a time; keeps what is in flight in the cache
 IN_FLIGHT = 1 << 22  # codes of a chunk: fewer windows of large models
 
+CHANNEL = {field.name for field in fields(Channel)}
+FACTS = ("name", "task", "context", "horizon", "mode", "targets", "labels", "threshold")  # plain values of the document
+
 
 @dataclass(frozen=True)
 class IntegerModel:
-    """A forecaster in integers. `anchor` is the constant count that is subtracted, None where it is each window's last
-    count.
+    """A forecaster in integers, of one channel or several. context, horizon: samples.
 
-    resolution: sensor units per count; context, horizon: samples.
+    mode: `independent`, where every channel goes through the program by itself, with input and output multipliers of
+    its own, or `mixed`, where the program sees all channels at once. targets: indices of the channels that are
+    forecast. Windows are int16 (windows, context, channel), forecasts int16 (windows, horizon, target); of a single
+    channel, both without the last axis. task is `forecast`; labels and threshold are for tasks to come, () and None.
     """
 
     name: str
     context: int
     horizon: int
-    resolution: float
-    anchor: int | None
+    channels: tuple
     operations: tuple
     tensors: dict
     arrays: dict
+    mode: str = "independent"
+    targets: tuple = (0,)
+    task: str = "forecast"
+    labels: tuple = ()
+    threshold: int | None = None
 
     def __post_init__(self):
         check.check(self)
+
+    @property
+    def resolution(self):
+        """Sensor units per count: of a single channel a number, of several float64 (channel,)."""
+        steps = [channel.resolution for channel in self.channels]
+        return steps[0] if len(steps) == 1 else np.array(steps)
+
+    @property
+    def inputs(self):
+        """Channels that one pass of the program sees."""
+        return len(self.channels) if self.mode == "mixed" else 1
+
+    def channel(self, i):
+        """An independent model of several channels as that of one of them. ValueError for a mixed one."""
+        if self.mode != "independent":
+            raise ValueError(f"{self.name}: its channels are mixed, none goes alone")
+        ends = {f"{o.path}.{a}" for o in (self.operations[0], self.operations[-1]) for a in ("m", "n")}
+        own = {name: self.arrays[name][i : i + 1] for name in ends if len(self.arrays[name]) > 1}
+        return replace(self, channels=(self.channels[i],), targets=(0,), arrays=self.arrays | own)
+
+    @cached_property
+    def _alone(self):
+        """Of several independent channels a model each."""
+        several = self.mode == "independent" and len(self.channels) > 1
+        return tuple(map(self.channel, range(len(self.channels)))) if several else ()
 
     @classmethod
     def load(cls, path):
@@ -45,7 +80,8 @@ class IntegerModel:
 
     def to_bytes(self):
         """The content of the file that `save` writes."""
-        document = {name: getattr(self, name) for name in ("name", "context", "horizon", "resolution", "anchor")}
+        document = {name: getattr(self, name) for name in FACTS}
+        document["channels"] = [asdict(c) for c in self.channels]
         document["operations"] = [asdict(o) for o in self.operations]
         document["tensors"] = {name: asdict(t) for name, t in self.tensors.items()}
         return artifact.encode(document, self.arrays)
@@ -60,31 +96,44 @@ class IntegerModel:
         return sum(a.nbytes for a in self.arrays.values())
 
     def forward(self, counts):
-        """Forecast in counts: int16 (windows, context) -> int16 (windows, horizon). `mcu.compiled` makes the same
-        function in C."""
+        """Forecast in counts: int16 windows -> int16 forecasts. `mcu.compiled` makes the same function in C."""
         counts = self.checked(counts)
-        m, n = (int(self.arrays[f"output.{name}"][0]) for name in ("m", "n"))
+        m, n = (self.arrays[f"output.{name}"].astype(np.int64) for name in ("m", "n"))
         zero_point = self.tensors[self.operations[-1].inputs[0]].zero_point
-        return kernels.output_counts(self.output_codes(counts), m, n, zero_point, self._anchor(counts))
+        anchor = self._anchors(counts)[:, :, list(self.targets)]  # (window, 1, target)
+        codes = self.output_codes(counts).reshape(len(counts), self.horizon, len(self.targets))
+        return kernels.output_counts(codes, m, n, zero_point, anchor).reshape(len(counts), *self.forecast_shape)
 
     def output_codes(self, counts):
-        """Codes of the output tensor, before the anchor is added back: int32 (windows, horizon)."""
+        """Codes of the output tensor, before the anchors are added back: int32, of the forecasts' shape."""
         counts = self.checked(counts)
+        if len(self._alone) > 1:  # one after the other, so that they take no more memory than one does
+            return np.stack([one.output_codes(counts[:, :, i]) for i, one in enumerate(self._alone)], axis=-1)
         chunk = min(CHUNK, max(1, IN_FLIGHT // max(math.prod(t.shape) for t in self.tensors.values())))
         parts = [self._run(counts[i : i + chunk]) for i in range(0, len(counts), chunk)]
-        return np.concatenate(parts) if parts else np.empty((0, self.horizon), np.int32)
+        return np.concatenate([np.empty((0, *self.forecast_shape), np.int32), *parts])
+
+    @property
+    def window_shape(self):
+        """Of one window's counts."""
+        return (self.context,) if len(self.channels) == 1 else (self.context, len(self.channels))
+
+    @property
+    def forecast_shape(self):
+        return (self.horizon,) if len(self.channels) == 1 else (self.horizon, len(self.targets))
 
     def predict(self, values):
-        """Forecast in sensor units: (windows, context) or (context,) -> float64 of the same dimensions. Raises
-        ValueError out of range."""
-        return in_units(values, self.resolution, self.horizon, self.forward)
+        """Forecast in sensor units: windows, or one window -> float64 likewise. Raises ValueError out of range."""
+        return in_units(values, self, self.forward)
 
     def describe(self):
         """The program as text: one line an operation, with result shape, bits and stored bytes."""
+        channels = " and ".join(f"{c.name} {c.resolution:g}" for c in self.channels)
+        channels += f" ({self.mode})" if len(self.channels) > 1 else ""
         lines = [
             (
-                f"{self.name}: {self.context} counts of {self.resolution:g} -> {self.horizon} counts, "
-                f"{self.size_bytes} bytes stored"
+                f"{self.name}: {self.context} counts of {channels} -> {self.horizon} counts, {self.size_bytes} bytes "
+                f"stored"
             )
         ]
         for operation in self.operations:
@@ -96,27 +145,39 @@ class IntegerModel:
         return "\n".join(lines)
 
     def checked(self, counts):
-        """The counts as an array, if they are int16 (windows, context). TypeError, ValueError"""
+        """The counts as an array, if they are int16 windows of this model. TypeError, ValueError"""
         counts = np.asarray(counts)
         if counts.dtype != np.int16:
             raise TypeError(f"counts are {counts.dtype}, not int16; `predict` takes values in sensor units")
-        if counts.ndim != 2 or counts.shape[1] != self.context:
-            raise ValueError(f"counts have shape {counts.shape}; this model takes (windows, {self.context})")
+        if counts.shape[1:] != self.window_shape or not counts.ndim:
+            wanted = ", ".join(map(str, ("windows", *self.window_shape)))
+            raise ValueError(f"counts have shape {counts.shape}; this model takes ({wanted})")
         return counts
 
-    def _anchor(self, counts):
-        return counts[:, -1:].astype(np.int64) if self.anchor is None else self.anchor
+    def _anchors(self, counts):
+        """What is subtracted from each channel: int64 (window, 1, channel)."""
+        anchors = counts.reshape(len(counts), self.context, len(self.channels))[:, -1:].astype(np.int64)
+        for i, channel in enumerate(self.channels):
+            if channel.anchor is not None:
+                anchors[:, :, i] = channel.anchor
+        return anchors
 
     def _run(self, counts):
+        """-> codes of the last tensor, int32 (window, *forecast_shape)"""
+        wide = counts.reshape(len(counts), self.context, len(self.channels)).astype(np.int64) - self._anchors(counts)
+        return self._codes(wide).reshape(len(counts), *self.forecast_shape)
+
+    def _codes(self, difference):
+        """difference: int64 (window, context, channel), less the anchors. -> (window, horizon * targets)"""
         last_use = {name: i for i, operation in enumerate(self.operations) for name in operation.inputs}
         tensors = {}
         for i, operation in enumerate(self.operations[:-1]):
-            inputs = [tensors[name] for name in operation.inputs] or [counts.astype(np.int64) - self._anchor(counts)]
+            inputs = [tensors[name] for name in operation.inputs] or [difference]
             tensors[operation.output] = getattr(self, "_" + operation.kind)(operation, *inputs)
             for name in set(operation.inputs):
                 if last_use[name] == i:
                     del tensors[name]
-        return tensors[self.operations[-1].inputs[0]].reshape(len(counts), self.horizon)
+        return tensors[self.operations[-1].inputs[0]].reshape(len(difference), -1)
 
     def _array(self, operation, name):
         return self.arrays[f"{operation.path}.{name}"]
@@ -126,7 +187,8 @@ class IntegerModel:
         return kernels.requantise(accumulator, m, n, *self.tensors[operation.output].limits)
 
     def _quantise(self, operation, difference):
-        return self._requantised(operation, difference[:, :, None])
+        m, n = self._array(operation, "m"), self._array(operation, "n")
+        return kernels.requantise(difference, m, n, *self.tensors[operation.output].limits)
 
     def _reshape(self, operation, x):
         return x.reshape(len(x), *self.tensors[operation.output].shape)
@@ -176,13 +238,15 @@ class IntegerModel:
 
 def _described(document):
     """A file's document as arguments of IntegerModel; what the names and numbers are worth is for `check`."""
-    facts = _fields(
-        document, "the model", {"name", "context", "horizon", "resolution", "anchor", "operations", "tensors"}
-    )
+    facts = _fields(document, "the model", {*FACTS, "channels", "operations", "tensors"})
     operations, tensors = facts["operations"], facts["tensors"]
-    listed = isinstance(operations, list) and isinstance(tensors, dict)
-    require(listed, "operations must be a list, tensors an object with their names")
+    listed = all(isinstance(facts[name], list) for name in ("channels", "targets", "labels", "operations"))
+    listed = listed and isinstance(tensors, dict)
+    require(listed, "channels, targets, labels and operations must be lists, tensors an object with their names")
     return facts | {
+        "channels": tuple(Channel(**_fields(c, f"channel {i}", CHANNEL)) for i, c in enumerate(facts["channels"])),
+        "targets": tuple(facts["targets"]),
+        "labels": tuple(facts["labels"]),
         "operations": tuple(_operation(o, f"operation {i}") for i, o in enumerate(operations)),
         "tensors": {name: _tensor(t, f"tensor {name!r}") for name, t in tensors.items()},
     }

@@ -38,6 +38,16 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """One of a sensor's channels. resolution: sensor units per count; anchor: the constant count that is subtracted,
+    None where it is each window's last count of the channel."""
+
+    name: str
+    resolution: float
+    anchor: int | None
+
+
+@dataclass(frozen=True)
 class Operation:
     """One step: its arrays are named `path.something`, its result is the tensor `output`."""
 

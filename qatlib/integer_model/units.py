@@ -5,23 +5,29 @@ import numpy as np
 from qatlib.integer_model import kernels
 
 
-def in_units(values, resolution, horizon, forward):
-    """Forecast in sensor units: (windows, context) or (context,) -> float64 of the same dimensions.
+def in_units(values, model, forward):
+    """Forecast in sensor units: windows of a model, or one of them -> float64 of the same dimensions.
 
-    forward: int16 (windows, context) -> int16 (windows, horizon); resolution: sensor units per count. ValueError for
-    NaN and out of range.
+    forward: int16 windows -> int16 forecasts. ValueError for NaN and out of range.
     """
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
             f"values hold {np.count_nonzero(~np.isfinite(values))} NaN or infinite samples; repair them first"
         )
-    scaled = values / resolution
-    if scaled.size and (scaled.min() < kernels.COUNT_MIN - 0.5 or scaled.max() >= kernels.COUNT_MAX + 0.5):
-        worst = values.ravel()[np.argmax(np.abs(scaled))]
-        bound = resolution * kernels.COUNT_MAX
+    shape = model.window_shape
+    if values.shape[-len(shape) :] != shape or values.ndim > len(shape) + 1:
+        raise ValueError(f"values have shape {values.shape}; this model takes windows of shape {shape}")
+    resolution = np.broadcast_to(model.resolution, shape[1:] or (1,))  # (channel,)
+    scaled = values / (model.resolution if len(shape) == 1 else resolution)
+    off = (scaled < kernels.COUNT_MIN - 0.5) | (scaled >= kernels.COUNT_MAX + 0.5)
+    if off.any():
+        at = np.unravel_index(np.argmax(np.where(off, np.abs(scaled), 0)), scaled.shape)
+        step = resolution[at[-1] if len(shape) > 1 else 0]
         raise ValueError(
-            f"value {worst:g} is outside the sensor's range of +-{bound:g} at a resolution of {resolution:g}"
+            f"value {values[at]:g} is outside the sensor's range of +-{step * kernels.COUNT_MAX:g} at a resolution of "
+            f"{step:g}"
         )
-    forecast = forward(np.atleast_2d(kernels.round_half_up(scaled).astype(np.int16))) * resolution
-    return forecast.reshape(*values.shape[:-1], horizon)
+    counts = kernels.round_half_up(scaled).astype(np.int16).reshape(-1, *shape)
+    forecast = forward(counts) * (model.resolution if len(shape) == 1 else resolution[list(model.targets)])
+    return forecast.reshape(*values.shape[: values.ndim - len(shape)], *model.forecast_shape)

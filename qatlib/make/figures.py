@@ -3,7 +3,7 @@ wrote, is as it was.
 
     python -m qatlib.make.figures notebooks/02_x.ipynb notebooks/03_y.ipynb ..
 
-Their parameters come from the environment: PROFILE, DATA, TARGET, CLEAN, CONTEXT, HORIZON. A notebook leaves an
+Their parameters come from the environment: PROFILE, DATA, TARGET, INPUTS, CLEAN, CONTEXT, HORIZON. A notebook leaves an
 executed copy, `build/notebooks/03_y.ipynb`, a record of what went in and came out, `03_y.json`, and
 `paper_figures/manifest.json`. Contents are compared, never times. One process at a time writes to these folders, from
 its first notebook to its last. Only the standard library is imported until there is something to run.
@@ -57,7 +57,10 @@ def _samples(text):
     return int(text)
 
 
-READERS = {"profile": _profile, "data": _data, "target": str, "clean": _clean, "context": _samples, "horizon": _samples}
+READERS = {
+    "profile": _profile, "data": _data, "target": str, "inputs": str, "clean": _clean, "context": _samples,
+    "horizon": _samples,
+}  # fmt: skip
 
 
 def read_parameters(environ):

@@ -29,7 +29,8 @@ def facts(notebook, parameters):
     }
     used = own | parameters
     with redirect_stdout(io.StringIO()):  # what there is to say of the file was said by the notebook
-        dataset = data.load(used.get("data", "auto"), target=used.get("target") or None, clean=used.get("clean", False))
+        named = {name: used.get(name) or None for name in ("target", "inputs")}
+        dataset = data.load(used.get("data", "auto"), **named, clean=used.get("clean", False))
     return {"data": dataset.name, "sha256": dataset.sha256, "seeds": list(SEEDS[used["profile"]])}
 
 

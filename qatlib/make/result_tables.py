@@ -246,7 +246,8 @@ def checks():
 def families():
     rows = [
         (
-            f"{row.dataset}, {row.horizon} ahead", row.what, f"{row.model} {row.width}", quantity(row.size_bytes, "B"),
+            f"{row.dataset}, {row.horizon} ahead" + f", {row.channels} channels {row.mode}" * (row.channels > 1),
+            row.what, f"{row.model} {row.width}", quantity(row.size_bytes, "B"),
             f"{row.mse:.4f}", change(row),
         )
         for row in table("12_other_sensors").itertuples()

@@ -125,7 +125,7 @@ def manifest():
 
 def is_of_the_paper(run):
     """Whether a manifest is that of a full run on ETTh1, nothing else chosen: what both READMEs tell of."""
-    chosen = {"target", "clean", "context", "horizon"} & run["parameters"].keys()
+    chosen = {"target", "inputs", "clean", "context", "horizon"} & run["parameters"].keys()
     return (run["profile"], run["data"]) == ("full", "etth1") and not chosen
 
 

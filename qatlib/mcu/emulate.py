@@ -5,6 +5,7 @@ nothing to install as root, the same versions everywhere. An emulator counts ins
 nothing of cycles.
 """
 
+import math
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -147,8 +148,10 @@ class _Machine:
         model, stack = self.firmware.model, RAM + LENGTH
         memory = RAM + LENGTH // 2
         counts = memory + self.firmware.workspace + 8 & ~7
-        forecast = counts + 2 * model.context + 8 & ~7
+        forecast = counts + 2 * window.size + 8 & ~7
         back = FLASH + LENGTH - 8
+        if forecast + 2 * math.prod(model.forecast_shape) > stack - LENGTH // 4:
+            raise EmulationError(f"{model.name} on {self.firmware.target.name}: its windows do not fit the memory")
         self.engine.mem_write(stack - LENGTH // 4, bytes([STACK_FILL]) * (LENGTH // 4))
         self.engine.mem_write(counts, window.astype("<i2").tobytes())
         self.count = 0
@@ -163,8 +166,8 @@ class _Machine:
             )
         used = np.frombuffer(bytes(self.engine.mem_read(stack - LENGTH // 4, LENGTH // 4)), np.uint8) != STACK_FILL
         depth = LENGTH // 4 - int(np.argmax(used)) if used.any() else 0
-        result = np.frombuffer(bytes(self.engine.mem_read(forecast, 2 * model.horizon)), "<i2")
-        return result.astype(np.int16), self.count, depth
+        result = np.frombuffer(bytes(self.engine.mem_read(forecast, 2 * math.prod(model.forecast_shape))), "<i2")
+        return result.astype(np.int16).reshape(model.forecast_shape), self.count, depth
 
 
 class _RiscV(_Machine):
@@ -236,7 +239,7 @@ _MACHINES = {"rv32imc": _RiscV, "cortex-m4": _CortexM}
 
 
 def multiply_accumulates(model):
-    """Of a forecast: matrix products alone."""
+    """Of a forecast, of all its channels: matrix products alone."""
     total = 0
     for o in model.operations:
         if o.kind in ("linear", "scores", "context"):
@@ -248,4 +251,4 @@ def multiply_accumulates(model):
                 total += np.prod(out.shape) * depth // o.attributes["heads"]
             else:
                 total += np.prod(out.shape) * depth
-    return int(total)
+    return int(total) * (len(model.channels) // model.inputs)

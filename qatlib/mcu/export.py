@@ -1,5 +1,6 @@
 """IntegerModel -> one .c and one .h: its program, and the functions of `kernels.c` that it calls."""
 
+import math
 import re
 from pathlib import Path
 
@@ -16,26 +17,24 @@ def export_c(model, folder, name="forecaster", *, guard=None, host=False):
 
     guard: a `qatlib.device.guard.Guard`, which becomes a function of the library.
 
-    ValueError where the name is none for a C library, or the guard is of another context.
+    ValueError where the name is none for a C library, or the guard is for other windows.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,62}", name, re.ASCII):
         what = "one of letters, digits and underscores that begins with a letter"
         raise ValueError(f"{name!r} is no name in C; give {what}")
-    if guard and guard.context != model.context:
-        windows = f"windows of {guard.context} samples, the model for {model.context}"
-        raise ValueError(f"the guard is for {windows}; fit it to the model's windows")
+    if guard:
+        guard.require(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
     program = Program(model, host=host)
-    source.write_text(_source(program, name) + (_guard(model, name, guard) if guard else ""))
+    source.write_text(_source(program, name) + (_guard(name, guard) if guard else ""))
     header.write_text(_header(program, name, guard))
     return source, header
 
 
 def _source(program, name):
     model = program.model
-    anchor = f"counts[{model.context - 1}]" if model.anchor is None else str(model.anchor)
     return "\n".join(
         [
             f'#include "{name}.h"',
@@ -52,8 +51,7 @@ def _source(program, name):
             "",
             f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
             "    int8_t *workspace = (int8_t *)memory;",
-            f"    int32_t anchor = {anchor};",
-            *program.calls,
+            *_body(program),
             "}",
             "",
             *_batch(name, model),
@@ -61,10 +59,32 @@ def _source(program, name):
     )
 
 
+def _body(program):
+    """The calls: of a single channel with its anchor, of independent ones in a loop over them."""
+    channels = program.model.channels
+    if len(channels) == 1:
+        anchor = f"counts[{program.model.context - 1}]" if channels[0].anchor is None else str(channels[0].anchor)
+        return [f"    int32_t anchor = {anchor};", *program.calls]
+    if program.model.mode == "mixed":
+        return program.calls
+    fixed = ", ".join(
+        "INT32_MIN" if c.anchor is None else str(c.anchor) for c in channels
+    )  # as Program.anchor reads it
+    some = any(c.anchor is not None for c in channels)
+    anchors = [f"    static const int32_t anchors[{len(channels)}] = {{{fixed}}};"] if some else []
+    return [
+        *anchors,
+        f"    for (int c = 0; c < {len(channels)}; c++) {{",
+        *(f"    {c}" for c in program.calls),
+        "    }",
+    ]
+
+
 def _batch(name, model):
+    window, forecast = (math.prod(shape) for shape in (model.window_shape, model.forecast_shape))
     return [
         f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
-        f"    for (int64_t i = 0; i < windows; i++, counts += {model.context}, forecasts += {model.horizon})",
+        f"    for (int64_t i = 0; i < windows; i++, counts += {window}, forecasts += {forecast})",
         f"        {name}_forecast(counts, forecasts, memory);",
         "}",
         "",
@@ -90,25 +110,45 @@ def _kernels(program):
     return "\n\n".join(pieces[i].strip() for i in sorted(wanted))
 
 
-def _guard(model, name, guard):
+def _guard(name, guard):
     fields = "low", "high", "jump", "spike", "stuck", "drift", "noise"  # after the two first, in the order of guard.c
-    values = [guard.day, LONGEST_GAP, *(getattr(guard, field) for field in fields)]
-    call = f"look(counts, {model.context}, (limits){{{', '.join(map(str, values))}}})"
-    return f"\n{GUARD.read_text()}\nuint8_t {name}_guard(int16_t *counts) {{ return {call}; }}\n"
+    values = [[guard.day, LONGEST_GAP, *(getattr(limits, field) for field in fields)] for limits in guard.channels]
+    rows, count = [f"{{{', '.join(map(str, row))}}}" for row in values], len(values)
+    if count == 1:
+        body = f"    return look(counts, 1, {guard.context}, (limits){rows[0]});"
+    else:
+        body = f"""    static const limits channels[{count}] = {{{", ".join(rows)}}};
+    for (int c = 0; c < {count}; c++) flags[c] = look(counts + c, {count}, {guard.context}, channels[c]);"""
+    return f"\n{GUARD.read_text()}\n{_guard_signature(name, count)} {{\n{body}\n}}\n"
 
 
-def _guard_declaration(name):
+def _guard_signature(name, channels):
+    """Of one channel it returns its flags; of several it writes those of each."""
+    if channels == 1:
+        return f"uint8_t {name}_guard(int16_t *counts)"
+    return f"void {name}_guard(int16_t *counts, uint8_t *flags)"
+
+
+def _guard_declaration(name, channels):
     flags = ", ".join(f"{value} {flag}" for flag, value in FLAGS.items())
+    result = "->" if channels == 1 else "flags[c]: of channel c,"
     return f"""
 /* Mends gaps of up to {LONGEST_GAP} samples (INT16_MIN: missing) and single outliers in place;
-   -> the sum of what it found: {flags}. 0 and {REPAIRED} can be forecast. */
-uint8_t {name}_guard(int16_t *counts);
+   {result} the sum of what it found: {flags}. 0 and {REPAIRED} can be forecast. */
+{_guard_signature(name, channels)};
 """
 
 
 def _header(program, name, guard):
     model, prefix = program.model, name.upper()
-    return f"""/* {model.context} samples -> the next {model.horizon}, in counts of {model.resolution:g}. */
+    steps = ", ".join(f"{channel.resolution:g}" for channel in model.channels)
+    several = ""
+    if len(model.channels) > 1:
+        which = ", ".join(map(str, model.targets))
+        several = f"""
+   {len(model.channels)} channels, side by side at every sample. Forecast, side by side at every step, of the channels
+   counted from 0: {which}."""
+    return f"""/* {model.context} samples -> the next {model.horizon}, in counts of {steps}.{several} */
 #ifndef {prefix}_H
 #define {prefix}_H
 
@@ -116,6 +156,8 @@ def _header(program, name, guard):
 
 #define {prefix}_CONTEXT {model.context}
 #define {prefix}_HORIZON {model.horizon}
+#define {prefix}_CHANNELS {len(model.channels)}
+#define {prefix}_TARGETS {len(model.targets)}
 #define {prefix}_WORKSPACE {program.workspace} /* bytes */
 
 #ifdef __cplusplus
@@ -128,7 +170,7 @@ void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory);
 
 /* The same for several windows that lie one after another. */
 void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory);
-{_guard_declaration(name) if guard else ""}
+{_guard_declaration(name, len(model.channels)) if guard else ""}
 #ifdef __cplusplus
 }}
 #endif

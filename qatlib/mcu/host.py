@@ -38,9 +38,9 @@ class CompiledModel:
         )
 
     def forward(self, counts):
-        """int16 (windows, context) -> int16 (windows, horizon): takes and gives what `IntegerModel.forward` does."""
+        """int16 windows -> int16 forecasts: takes and gives what `IntegerModel.forward` does."""
         counts = np.ascontiguousarray(self.model.checked(counts))
         workspace = np.empty(self._workspace // 4 + 1, np.int32)
-        forecasts = np.empty((len(counts), self.model.horizon), np.int16)
+        forecasts = np.empty((len(counts), *self.model.forecast_shape), np.int16)
         self._forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, workspace.ctypes.data)
         return forecasts

@@ -56,6 +56,14 @@ static void quantise(const int16_t *counts, int32_t anchor, int samples, const s
     for (int i = 0; i < samples; i++) y[i] = (int8_t)requantised(counts[i] - anchor, m, n, r);
 }
 
+/* block: quantise_channel */
+/* One of several channels: every stride-th count, to every y_stride-th value */
+static void quantise_channel(const int16_t *counts, int stride, int32_t anchor, int samples, const scale *s, int channel, int8_t *y,
+                             int y_stride, range r) {
+    int32_t m = s->m[channel], n = s->n ? s->n[channel] : 0;
+    for (int i = 0; i < samples; i++) y[i * y_stride] = (int8_t)requantised(counts[i * stride] - anchor, m, n, r);
+}
+
 /* block: requantise */
 static void requantise(const int8_t *x, int is_unsigned, int zero, int count, const scale *s, int8_t *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
@@ -257,8 +265,19 @@ static void part(const int8_t *x, int count, int zeros, int zero, int8_t *y) {
     while (zeros-- > 0) *y++ = (int8_t)zero;
 }
 
-/* block: output */
-static void output(const int8_t *x, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon, int16_t *forecast) {
+/* block: to_counts_of_channel */
+/* One of several channels: every x_stride-th value, to every stride-th count */
+static void to_counts_of_channel(const int8_t *x, int x_stride, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon,
+                           int16_t *forecast, int stride) {
+    for (int i = 0; i < horizon; i++) {
+        int64_t change = ((int64_t)(code(x, i * x_stride, is_unsigned) - zero) * m + ((int64_t)1 << (n - 1))) >> n;
+        int64_t count = change + anchor;
+        forecast[i * stride] = (int16_t)(count < INT16_MIN ? INT16_MIN : count > INT16_MAX ? INT16_MAX : count);
+    }
+}
+
+/* block: to_counts */
+static void to_counts(const int8_t *x, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon, int16_t *forecast) {
     for (int i = 0; i < horizon; i++) {
         int64_t change = ((int64_t)(code(x, i, is_unsigned) - zero) * m + ((int64_t)1 << (n - 1))) >> n;
         int64_t count = change + anchor;

@@ -86,7 +86,23 @@ class Program:
         return self._constant(operation, name, self.model.arrays[f"{operation.path}.{name}"], kind)
 
     def _quantise(self, o):
-        self._call("quantise", "counts", "anchor", self.model.context, self._scale(o), *self._result(o))
+        model, scale, (place, limits) = self.model, self._scale(o), self._result(o)
+        if len(model.channels) == 1:
+            return self._call("quantise", "counts", "anchor", model.context, scale, place, limits)
+        count, several = len(model.channels), len(model.arrays[f"{o.path}.m"]) > 1
+        for c in range(model.inputs):
+            channel = "c" if model.mode == "independent" else c
+            at = f"counts + {channel}", count, self.anchor(channel), model.context, scale, channel if several else 0
+            self._call("quantise_channel", *at, f"{place} + {c}", model.inputs, limits)
+
+    def anchor(self, channel):
+        """What is subtracted of a channel, in C: its number, or "c", that of the loop over independent ones."""
+        fixed = [c.anchor for c in self.model.channels]
+        last = f"counts[{(self.model.context - 1) * len(fixed)} + {channel}]"
+        if channel == "c":
+            some = any(anchor is not None for anchor in fixed)
+            return f"anchors[c] == INT32_MIN ? {last} : anchors[c]" if some else last
+        return last if fixed[channel] is None else str(fixed[channel])
 
     def _requantise(self, o):
         x = o.inputs[0]
@@ -159,10 +175,22 @@ class Program:
         self._part(o, before - after, after)
 
     def _output(self, o):
-        x = o.inputs[0]
-        m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
-        arguments = self._unsigned(x), self.model.tensors[x].zero_point, m, n, "anchor", self.model.horizon, "forecast"
-        self._call("output", self._place(x), *arguments)
+        x, model = o.inputs[0], self.model
+        codes, zero = self._unsigned(x), model.tensors[x].zero_point
+        m, n = (model.arrays[f"{o.path}.{name}"].tolist() for name in ("m", "n"))
+        if len(model.channels) == 1:
+            return self._call("to_counts", self._place(x), codes, zero, m[0], n[0], "anchor", model.horizon, "forecast")
+        count = len(model.targets)
+        if model.mode == "independent":
+            scale = [m[0], n[0]]
+            if len(m) > 1:
+                scale = [f"{self._array(o, name, kind)}[c]" for name, kind in (("m", "int32_t"), ("n", "int8_t"))]
+            to = self.anchor("c"), model.horizon, "forecast + c", count
+            return self._call("to_counts_of_channel", self._place(x), 1, codes, zero, *scale, *to)
+        for i, target in enumerate(model.targets):
+            scale = m[i % len(m)], n[i % len(n)]
+            to = self.anchor(target), model.horizon, f"forecast + {i}", count
+            self._call("to_counts_of_channel", f"{self._place(x)} + {i}", count, codes, zero, *scale, *to)
 
 
 def _padded(n):

@@ -233,23 +233,41 @@ struct Operation {
     virtual void backward(long windows) = 0;
 };
 
-// The input, in counts
+// The input, in counts: windows x channels x samples. A pass of the program sees all channels, side by side at every sample, or one.
 struct Quantise : Operation {
     const float*& input;
     Result y;
-    double unit;
-    float m = 0;
-    Quantise(const float*& input, Result y, double unit) : input(input), y(y), unit(unit) {}
+    std::vector<double> units;  // of the channels
+    long seen;
+    std::vector<float> m, scratch;
+    Quantise(const float*& input, Result y, std::vector<double> units, long seen)
+        : input(input), y(y), units(units), seen(seen), m(units.size()), scratch(y.tensor.size / seen) {}
+    // each(channel, place in the input, place in the tensor, length) for all runs of samples of one channel
+    template <class F>
+    void runs(long windows, F each) {
+        long samples = y.tensor.size / seen;
+        if (units.size() == 1) return each(0, 0, 0, windows * samples);
+        for (long i = 0; i < windows * seen; i++) each(i % units.size(), i * samples, i / seen * y.tensor.size + i % seen, samples);
+    }
     void forward(long windows) override {
         Range range = y.begin();
-        m = multiplier(unit / y.tensor.step);
-        requantise(input, y.tensor.values.data(), m, range, windows * y.tensor.size);
+        for (size_t c = 0; c < units.size(); c++) m[c] = multiplier(units[c] / y.tensor.step);
+        runs(windows, [&](long c, long from, long to, long n) {
+            float* codes = y.tensor.values.data() + to;
+            requantise(input + from, seen == 1 ? codes : scratch.data(), m[c], range, n);
+            for (long t = 0; seen > 1 && t < n; t++) codes[t * seen] = scratch[t];
+        });
     }
     void backward(long windows) override {
-        Scalar sums;
         float* g = y.tensor.summed(windows);
-        sums.back(g, input, m, y.range(), windows * y.tensor.size);
-        sums.end(y, unit);
+        std::vector<Scalar> sums(units.size());
+        runs(windows, [&](long c, long from, long to, long n) {
+            for (long t = 0; seen > 1 && t < n; t++) scratch[t] = g[to + t * seen];
+            sums[c].back(seen == 1 ? g + to : scratch.data(), input + from, m[c], y.range(), n);
+        });
+        double of_step = 0, edge = 0, step = y.tensor.step;
+        for (size_t c = 0; c < units.size(); c++) of_step -= sums[c].of_m * units[c] / step / step, edge += sums[c].edge;
+        y.end(of_step, edge);
     }
 };
 
@@ -765,7 +783,7 @@ int operation(Plan* plan, const char* kind, const long* i, const double* f) {
     std::string name = kind;
     Operation* made;
     if (name == "quantise")
-        made = new Quantise(plan->input, result(i), f[2]);
+        made = new Quantise(plan->input, result(i), std::vector<double>(f + 2, f + 2 + i[3]), i[4]);
     else if (name == "requantise")
         made = new Requantise(tensor(i[0]), result(i + 1));
     else if (name == "pool")

@@ -84,7 +84,9 @@ class Plan:
             )
         weights = getattr(module, "weight_quantizer", None)
         if kind == "quantise":
-            numbers += [module.unit]
+            units = module.source.unit.reshape(-1).tolist()
+            indices += [len(units), graph.tensors[operation.output].shape[1]]
+            numbers += units
         elif kind == "linear":
             outputs, inputs = module.weight.shape
             indices += [self._parameter(p) for p in (module.weight, module.bias, weights.log_step)]
@@ -110,14 +112,14 @@ class Plan:
 
 
 class Step(torch.autograd.Function):
-    """(plan, counts minus anchor (windows, context), horizon, the plan's parameters) -> forecasts (windows, horizon),
-    float32."""
+    """(plan, counts minus anchor, (windows, context), or (passes, channel, context) of several channels, where a pass
+    sees all or one, codes of a forecast, the plan's parameters) -> forecasts (passes, codes), float32."""
 
     @staticmethod
-    def forward(ctx, plan, inputs, horizon, *parameters):
+    def forward(ctx, plan, inputs, codes, *parameters):
         inputs = inputs.contiguous()
         addresses = (ctypes.c_void_p * len(parameters))(*(p.data_ptr() for p in parameters))
-        forecasts = inputs.new_empty(len(inputs), horizon)
+        forecasts = inputs.new_empty(len(inputs), codes)
         _library().forward(plan.address, addresses, inputs.data_ptr(), len(inputs), forecasts.data_ptr())
         plan.runs += 1
         ctx.plan, ctx.run = plan, plan.runs
@@ -168,7 +170,11 @@ class Fused(nn.Module):
         wanted = [q.finer for q in self.weights] + [q.is_asymmetric() for q in self.activations]
         if self.made_for != wanted:
             self.plan, self.made_for = Plan(self.model), wanted
-        return Step.apply(self.plan, inputs, self.model.config.horizon, *self.plan.parameters)
+        config = self.model.config
+        if config.channels > 1:
+            inputs = inputs.transpose(1, 2).reshape(-1, config.inputs, config.context)
+        forecasts = Step.apply(self.plan, inputs, config.horizon * config.outputs, *self.plan.parameters)
+        return self.model.output.inner.unfolded(forecasts)
 
 
 def fit(model, origin, training, validation, config, *, seed, teacher=None):

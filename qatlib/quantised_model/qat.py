@@ -15,6 +15,7 @@ from torch import nn
 
 from qatlib.float_model import layers, train
 from qatlib.integer_model.model import IntegerModel
+from qatlib.integer_model.program import Channel
 from qatlib.quantised_model import quant_layers, quant_moves
 from qatlib.quantised_model.graph import Graph, integers
 from qatlib.quantised_model.quantisers import ActivationQuantizer, split_multiplier
@@ -87,13 +88,14 @@ class FreezeChoices(train.Hook):
 
 @torch.no_grad()
 def output_codes(model, differences, *, batch=512):
-    """The quantised model's output codes, zero point taken out, in float64 with dropout off: int32 (windows, horizon).
+    """The quantised model's output codes, zero point taken out, in float64 with dropout off: int32, of the forecasts'
+    shape.
 
-    differences: whole numbers (windows, context), counts minus anchor.
+    differences: whole numbers (windows, context[, channel]), counts minus anchor.
     """
     exact = copy.deepcopy(model).double().eval()
-    caught = []
-    exact.head.register_forward_hook(lambda module, inputs, codes: caught.append(codes.values.flatten(1)))
+    caught, unfolded = [], exact.output.inner.unfolded
+    exact.head.register_forward_hook(lambda module, inputs, codes: caught.append(unfolded(codes.values.flatten(1))))
     for part in torch.as_tensor(differences, dtype=torch.float64).split(batch):
         exact(part)
     return torch.cat(caught).numpy().astype(np.int32)
@@ -106,7 +108,8 @@ def program(model):
     graph = exact.source.graph = Graph()
     head = []
     exact.head.register_forward_hook(lambda module, inputs, codes: head.append(codes))
-    exact(torch.zeros(1, model.config.context, dtype=torch.float64))
+    channels = model.config.channels
+    exact(torch.zeros(1, model.config.context, *[channels] * (channels > 1), dtype=torch.float64))
     return graph, head
 
 
@@ -117,16 +120,21 @@ def export(model):
     Raises ValueError where an accumulator could reach 2**24.
     """
     graph, head = program(model)
-    m, n = split_multiplier(head[0].step / model.sensor.unit)
+    config, sensor = model.config, model.sensor
+    unit = torch.as_tensor(sensor.part(config.forecast).unit, dtype=torch.float64)
+    m, n = split_multiplier(head[0].step / unit)
     graph.record("output", "output", head, head[0], None, {"m": integers(m, np.uint16), "n": integers(n, np.uint8)})
     del graph.tensors["output"]
+    anchors = [None if config.subtract_last else int(offset) for offset in np.atleast_1d(sensor.offset)]
+    resolutions = np.atleast_1d(sensor.resolution).tolist()
     return IntegerModel(
-        name=model.config.name,
-        context=model.config.context,
-        horizon=model.config.horizon,
-        resolution=model.sensor.resolution,
-        anchor=None if model.config.subtract_last else model.sensor.offset,
+        name=config.name,
+        context=config.context,
+        horizon=config.horizon,
+        channels=tuple(Channel(*facts) for facts in zip(sensor.names, resolutions, anchors, strict=True)),
         operations=tuple(graph.operations),
         tensors=graph.tensors,
         arrays=graph.arrays,
+        mode=config.mode,
+        targets=config.forecast,
     )

@@ -70,12 +70,13 @@ class QuantSource(Quantized):
     @classmethod
     def from_float(cls, module, config):
         new = super().from_float(module, config)
-        new.unit, new.graph = module.unit, None
+        new.source, new.graph = module, None
         return new
 
     def forward(self, difference):
-        unit = torch.tensor(self.unit, dtype=difference.dtype)
-        codes = self.requantise(difference.unsqueeze(-1), unit)
+        unit = self.source.unit.to(difference.dtype)
+        codes = self.requantise(difference, unit)
+        codes = codes.with_values(self.source.folded(codes.values))
         if self.graph is None:
             return codes
         tensor = described(codes.values, self.quantizer)

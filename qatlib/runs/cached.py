@@ -7,9 +7,11 @@ What a run leaves is kept by `storage`. It is computed without a disk, from what
 import hashlib
 import inspect
 import json
+import re
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -116,22 +118,42 @@ def compute(run, dataset, parents):
     return files | {storage.ROW: json.dumps({**common, **widths, **result}).encode()}
 
 
-@lru_cache(maxsize=4)
 def splits(model, dataset):
     """(train, validation, test) windows of a model's context and horizon."""
-    return tuple(dataset.windows(split, model.context, model.horizon) for split in ("train", "validation", "test"))
+    return _splits(dataset, model.context, model.horizon)
 
 
-@lru_cache(maxsize=4)
 def split_batches(model, dataset):
     """The same as a network takes them."""
+    return _split_batches(dataset, model.context, model.horizon, model.subtract_last, model.forecast)
+
+
+@lru_cache(maxsize=2)  # of several channels and long horizons they take a gigabyte
+def _splits(dataset, context, horizon):
+    return tuple(dataset.windows(split, context, horizon) for split in ("train", "validation", "test"))
+
+
+@lru_cache(maxsize=2)
+def _split_batches(dataset, context, horizon, subtract_last, targets):
     return tuple(
-        train.batches(w, sensor_of(dataset), subtract_last=model.subtract_last) for w in splits(model, dataset)
+        train.batches(w, sensor_of(dataset), subtract_last=subtract_last, targets=targets)
+        for w in _splits(dataset, context, horizon)
     )
 
 
 def sensor_of(dataset):
-    return Sensor(dataset.resolution, dataset.mean, dataset.std)
+    names = getattr(dataset, "names", (dataset.target,))
+    return Sensor(dataset.resolution, dataset.mean, dataset.std, artifact_names(names))
+
+
+def artifact_names(columns):
+    """Names of columns as a model's file may have them: other characters as _, and a number behind what is taken."""
+    names = []
+    for column in columns:
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", column)[:90]
+        name = name if re.match("[A-Za-z0-9]", name) else f"c{name}"
+        names.append(next(n for n in chain([name], (f"{name}-{i}" for i in count(2))) if n not in names))
+    return tuple(names)
 
 
 def errors(prediction, truth):
@@ -214,15 +236,16 @@ def _train_quantised(run, dataset, parents):
 
 def _quantised(run, dataset, parents):
     _, validation, test = split_batches(run.model, dataset)
-    windows = splits(run.model, dataset)[2]
+    windows, sensor = splits(run.model, dataset)[2], sensor_of(dataset).part(run.model.forecast)
     quantised, seconds = _train_quantised(run, dataset, parents)
     integers = qat.export(quantised)
     codes = qat.output_codes(quantised, test.inputs)
     step = float(quantised.head.quantizer.step().detach().double())
     zero_point = integers.tensors["head"].zero_point
     difference = np.abs(integers.output_codes(windows.counts) - zero_point - codes)
-    forecast = dataset.standardise(integers.forward(windows.counts) * dataset.resolution)
-    integer_errors = errors(forecast, windows.truth)
+    forecast = (integers.forward(windows.counts) * sensor.resolution - sensor.mean) / sensor.std
+    truth = windows.truth if windows.truth.ndim == 2 else windows.truth[:, :, list(run.model.forecast)]
+    integer_errors = errors(forecast, truth)
     return {
         "n_params": sum(p.numel() for p in transformer.network(run.model, quantised.sensor).parameters()),
         "size_bytes": integers.size_bytes,

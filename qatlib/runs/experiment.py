@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from qatlib.data import sets
+from qatlib.data import series, sets
 from qatlib.device import replay
 from qatlib.float_model import transformer
 from qatlib.float_model.config import RIVALS, Sensor, decoder_config, patch_config, point_config
@@ -23,9 +23,10 @@ RECIPES = {
     "patch": (TrainConfig(epochs=30), QATConfig(epochs=8, learning_rate=3e-3, distil=1.0)),
     "point": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
     "decoder": (TrainConfig(epochs=10, batch=128), QATConfig(epochs=4, batch=128, learning_rate=3e-3, distil=1.0)),
-    "skip": (TrainConfig(epochs=30, learning_rate=1e-3), QATConfig(epochs=24, learning_rate=3e-3, distil=1.0)),
-    "linear": (TrainConfig(epochs=0), QATConfig(epochs=24, learning_rate=3e-3, distil=1.0)),  # its float is closed form
-    **dict.fromkeys(RIVALS, (TrainConfig(epochs=15, weight_decay=0.0), None)),
+    "skip": (TrainConfig(epochs=30), QATConfig(epochs=24, learning_rate=3e-3, distil=1.0)),
+    "linear": (TrainConfig(epochs=0), QATConfig(epochs=80, learning_rate=1e-3, distil=1.0)),  # its float is closed form
+    **dict.fromkeys(RIVALS, (TrainConfig(epochs=30, weight_decay=0.0), None)),
+    **dict.fromkeys(("cnn", "lstm"), (TrainConfig(epochs=15, weight_decay=0.0), None)),
 }
 EIGHT = QuantConfig(scheme="asymmetric")
 GRID_WIDTHS = ((8, 8), (6, 6), (4, 4), (3, 3), (2, 2), (2, 4))  # weights, activations
@@ -44,8 +45,8 @@ MIXED = {  # by the end of a primitive's path; all others as FOUR
 
 
 @lru_cache(maxsize=4)
-def _load(name, target, clean):
-    return sets.load(name, target=target, clean=clean)
+def _load(name, target, inputs, clean):
+    return sets.load(name, target=target, inputs=inputs, clean=clean)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Experiment:
     clean: bool = False
     context: int = 336
     horizon: int = 24
+    inputs: str = ""
 
     def __post_init__(self):
         if self.profile not in SEEDS:
@@ -65,7 +67,7 @@ class Experiment:
 
     def on(self, name, target=""):
         """The same on another known data set."""
-        return replace(self, data=name, target=target, clean=False)
+        return replace(self, data=name, target=target, clean=False, inputs="")
 
     def reaching(self, horizon):
         """The same over another horizon."""
@@ -76,8 +78,14 @@ class Experiment:
         return self.profile == "full"
 
     @property
+    def series(self):
+        """The data: a Dataset, or a Recording of several channels."""
+        return _load(self.data, self.target or None, self.inputs or None, self.clean)
+
+    @property
     def dataset(self):
-        return _load(self.data, self.target or None, self.clean)
+        """The first channel that is forecast: what all but notebook 12 are about."""
+        return getattr(self.series, "members", (self.series,))[0]
 
     @property
     def day(self):
@@ -202,7 +210,7 @@ class Experiment:
         breaks = np.flatnonzero(np.diff(windows.rows) != 1) + 1
         first = max([0, len(windows.rows) - most, *breaks])
         rows = windows.rows[first:, None] + np.arange(self.horizon)
-        return windows.counts[first:], sets.to_counts(dataset.values, dataset.resolution)[rows]
+        return windows.counts[first:], series.to_counts(dataset.values, dataset.resolution)[rows]
 
     def _mixed_run(self, model):
         primitives = [path for path, _ in transformer.network(model, Sensor(1.0, 0.0, 1.0)).named_modules()]
@@ -228,6 +236,6 @@ class Experiment:
     def all_runs(self):
         return [*self.baselines(), *self.floats(), *self.ptq(), *self.qat(), *(self.one_step() if self.full else [])]
 
-    def table(self, grid, name="runs"):
-        """`scale_out.collect` on this data set."""
-        return scale_out.collect(grid, self.dataset, name=name)
+    def table(self, grid, name="runs", series=None):
+        """`scale_out.collect` on this data set, or on these series."""
+        return scale_out.collect(grid, series or self.dataset, name=name)

@@ -18,7 +18,8 @@ RANKS = (2, 3, 4, 5, 6, 8, 12, 24)
 REACHES = (1, 1 / 2, 2 / 7)  # parts of the context: of 336 samples 336, 168 and 96
 LONG = 48  # samples of a horizon from which on an encoder's head is of low rank
 HEAD_RANK = 8
-RATES = (1e-3, 5e-3, 2e-2)  # learning rates of the rivals
+RATES = {"skip": (1e-3, 5e-3), "cnn": (1e-3, 5e-3, 2e-2), "lstm": (1e-3, 5e-3, 2e-2)}  # learning rates that are tried
+RATES |= dict.fromkeys(("nlinear", "dlinear", "sparsetsf", "fits"), (5e-3, 2e-2, 8e-2))
 FOUR = QuantConfig(4, 4, scheme="asymmetric")
 CLOSE = 1.002  # times the lowest error on validation: as good, where fewer numbers do
 WITHIN = 1.01  # times the best linear map's error: what the smallest model may have
@@ -38,20 +39,33 @@ class Choice:
 
 
 class Families:
-    """An experiment's families, as run tables: `linear`, `rivals` (`tried`: at every learning rate) and `encoders` of
-    float models, `integers` of what is left after validation. whole: at 8 bits too, with the published float models and
-    every encoder; else at 4 bits, without them, and the narrow encoder beside a linear map alone."""
+    """An experiment's families, as run tables: `linear`, `tried` (at every learning rate, by the first seed), `rivals`
+    and `encoders` of float models, `integers` of what is left after validation.
 
-    def __init__(self, experiment, *, whole=True):
-        self.experiment, self.whole = experiment, whole
-        self.models = {}  # by name
+    whole: at 8 bits too, with the published float models and every encoder; else at 4 bits, without them, and the
+    narrow encoder beside a linear map alone. encoders: without them linear maps remain. mode: `univariate`, the first
+    channel that is forecast; of a Recording all of these, `independent`, or all that are read, `mixed`. seeds: all
+    of the experiment's where none are given."""
+
+    def __init__(self, experiment, *, whole=True, encoders=True, mode="univariate", seeds=None):
+        self.experiment, self.whole, self.seeds = experiment, whole, tuple(seeds or experiment.seeds)
+        self.mode, series = mode, experiment.dataset if mode == "univariate" else experiment.series
+        self.series = series.forecast_alone if mode == "independent" else series
+        self.shape = {"channels": len(getattr(self.series, "members", (series,)))}
+        if mode == "mixed":
+            self.shape |= {"mode": mode, "targets": tuple(range(series.forecast))}
+        self.models, self.recipes = {}, {}  # by name: all there are, and how those of several learning rates train best
         self.linear = self._table(self._linear(), "linear maps")
         self.best_linear = self._best(self.linear)
-        self.lean_linear = self._lean()
-        self.tried, self.rivals = self._rivals() if whole else (None, None)
-        self.encoders = self._table(self._encoders(), "encoders")
-        skip = self._best(self.encoders[self.encoders["family"] == "skip"])
-        self.finalists = [*[self._patch()] * whole, skip, self.lean_linear]
+        self.lean_linear = self._lean(self.linear)
+        rivals, skips = list(self._rivals()) if whole else [], list(self._skips()) if encoders else []
+        self.tried = self._tried([*rivals, *skips], "float models")
+        self.rivals = self._table((self._float(model, seed) for model in rivals for seed in self.seeds), "rivals")
+        patches = [self._patch()] * whole
+        runs = [self._float(model, seed) for model in patches for seed in self.seeds]
+        self.encoders = self._table(runs + [self._float(model, self.seeds[0]) for model in skips], "encoders")
+        beside = self.encoders[self.encoders["family"] == "skip"]
+        self.finalists = [*patches, *([self._lean(beside)] if encoders else []), self.lean_linear]
         widths = (experiments.EIGHT, FOUR) if whole else (FOUR,)
         runs = [run for model in self.finalists for width in widths for run in self.runs_of_width(model, width)]
         runs += [run for model in self._smaller() if whole for run in self.runs_of_width(model, FOUR)]
@@ -63,69 +77,83 @@ class Families:
         context, horizon = self.experiment.context, self.experiment.horizon
         for reach in self._reaches():
             for rank in sorted({min(rank, reach, horizon) for rank in self._ranks()}):
-                yield self._float(linear_config(context, horizon, rank, reach), 0)
+                yield self._float(linear_config(context, horizon, rank, reach, **self.shape), 0)
 
     def _ranks(self):
-        return RANKS if self.experiment.full else RANKS[1::2]
+        return RANKS if self.experiment.full else RANKS[1::2] if self.whole else RANKS[3:4]
 
     def _reaches(self):
-        return sorted({max(1, round(part * self.experiment.context)) for part in REACHES})
+        """The shortest alone of mixed channels, which have enough samples there."""
+        every = (self.experiment.full or self.whole) and self.mode != "mixed"
+        return sorted({max(1, round(part * self.experiment.context)) for part in REACHES})[: None if every else 1]
 
     def _rivals(self):
-        """Run tables of the published models: the first seed at every learning rate, and all seeds at the best."""
-        experiment = self.experiment
-        context, horizon, first = experiment.context, experiment.horizon, experiment.seeds[0]
+        """The published models."""
+        context, horizon = self.experiment.context, self.experiment.horizon
         whole_days = context % 24 == horizon % 24 == 0  # SparseTSF takes nothing else
+        families = [family for family in RIVALS if whole_days or family != "sparsetsf"]
+        return [rival_config(family, context, horizon, **self.shape) for family in families]
+
+    def _tried(self, models, name):
+        """Run table of float models by the first seed, at every learning rate; the best rate becomes the model's."""
+        every = self.experiment.full and self.whole
+        rates = {m.name: RATES[m.family] if every else RATES[m.family][1:2] for m in models}
         runs = [
-            Run(rival_config(f, context, horizon), "float", first, replace(self._shortened(f, 0), learning_rate=r))
-            for f in RIVALS
-            for r in (RATES if experiment.full else RATES[1:2])
-            if whole_days or f != "sparsetsf"
+            Run(m, "float", self.seeds[0], replace(self._shortened(m.family, 0), learning_rate=rate))
+            for m in models
+            for rate in rates[m.name]
         ]
-        tried = self._table(runs, "rivals")
-        best = [runs[i] for i in tried.groupby("model", sort=False)["mse_validation"].idxmin()]
-        return tried, self._table([replace(run, seed=s) for run in best for s in experiment.seeds], "rivals")
+        table = self._table(runs, name)
+        best = table.groupby("model", sort=False)["mse_validation"].idxmin()
+        self.recipes |= {runs[i].model.name: runs[i].recipe for i in best}
+        return table
 
     def _shortened(self, family, which):
-        """A family's recipe, of float training or QAT; a third of its epochs in the quick profile."""
+        """A family's recipe, of float training or QAT; a third of its epochs in the quick profile, and of more than
+        three channels, which take longer."""
         recipe = experiments.RECIPES[family][which]
-        return recipe if self.experiment.full else replace(recipe, epochs=max(1, recipe.epochs // 3))
+        thirds = (not self.experiment.full) + (self.shape["channels"] > 3)
+        return replace(recipe, epochs=-(-recipe.epochs // 3**thirds))
 
     def _patch(self, **shape):
         experiment = self.experiment
         head_rank = HEAD_RANK if experiment.horizon > LONG else 0
-        return patch_config(experiment.context, experiment.horizon, head_rank=head_rank, **shape)
+        return patch_config(experiment.context, experiment.horizon, head_rank=head_rank, **self.shape, **shape)
 
-    def _encoders(self):
-        """The default encoder; it, and one of half its width, beside a linear map of the lean one's rank."""
+    def _skips(self):
+        """Encoders of the default width and half of it, beside a linear map of the lean one's rank."""
         every = self.whole and self.experiment.full
-        if self.whole:
-            yield from (self._float(self._patch(), seed) for seed in self.experiment.seeds)
         for reach in self._reaches() if every else [self.lean_linear.reach]:
             for d_model in (16, 8) if every else [8]:
-                rank = min(self.lean_linear.rank, reach)
-                model = replace(self._patch(d_model=d_model), family="skip", rank=rank, reach=reach)
-                yield self._float(model, self.experiment.seeds[0])
+                rank = min(self.lean_linear.rank, reach * self.lean_linear.inputs)
+                yield replace(self._patch(d_model=d_model), family="skip", rank=rank, reach=reach)
 
     def _smaller(self):
         """Linear maps of lower rank than the lean one."""
         return [replace(self.lean_linear, rank=rank) for rank in self._ranks() if rank < self.lean_linear.rank]
 
     def _float(self, model, seed):
-        return Run(model, "float", seed, experiments.RECIPES[model.family][0])
+        return Run(model, "float", seed, self.recipes.get(model.name) or self._shortened(model.family, 0))
 
     def runs_of_width(self, model, width):
-        """A model's QAT runs at a width, one a seed; they learn the mean forecast of the float models of all seeds."""
-        recipe, qat_recipe = experiments.RECIPES[model.family][0], self._shortened(model.family, 1)
-        teachers = () if model.family == "linear" else tuple(self.experiment.seeds)  # which has one float model alone
-        for seed in self.experiment.seeds:
-            yield Run(model, f"qat-{width.scheme}", seed, recipe, width, qat_recipe, teachers=teachers)
+        """A model's QAT runs at a width, one a seed (of encoders of several channels, which take longer, the first
+        alone); they learn the mean forecast of the float models of these seeds."""
+        seeds = self.seeds if model.family == "linear" or self.shape["channels"] == 1 else self.seeds[:1]
+        teachers = () if model.family == "linear" else seeds  # which has one float model alone
+        for seed in seeds:
+            trained = self._float(model, seed).recipe
+            qat_recipe = self._shortened(model.family, 1)
+            yield Run(model, f"qat-{width.scheme}", seed, trained, width, qat_recipe, teachers=teachers)
 
     def _table(self, runs, name):
         runs = list(runs)
+        if not runs:
+            return self.linear[:0]
         self.models |= {run.model.name: run.model for run in runs}
-        table = self.experiment.table(runs, name)
+        table = self.experiment.table(runs, name, self.series)
         return table.assign(
+            channels=self.shape["channels"],
+            channel_mode=self.mode,
             family=[run.model.family for run in runs],
             rate=[run.recipe.learning_rate for run in runs],
             width=[run.quantization.label if run.quantization else "float" for run in runs],
@@ -139,9 +167,9 @@ class Families:
         """The model with the lowest mean validation error over its seeds."""
         return self.models[table.groupby("model")["mse_validation"].mean().idxmin()]
 
-    def _lean(self):
-        """The linear map of the fewest numbers that is CLOSE to the best."""
-        good = self.linear[self.linear["mse_validation"] <= CLOSE * self.linear["mse_validation"].min()]
+    def _lean(self, table):
+        """The model of the fewest numbers that is CLOSE to the best."""
+        good = table[table["mse_validation"] <= CLOSE * table["mse_validation"].min()]
         return self.models[good.sort_values("n_params")["model"].iloc[0]]
 
     def of(self, model, bits):

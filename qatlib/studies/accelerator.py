@@ -113,7 +113,7 @@ def schedule(program, cycles, width):
     cycles: of the simulation, whose latency places the program. -> model, width, config, lane, kind (bus, issue, in
     flight), window, start, end (cycles after the first word was accepted).
     """
-    words_in, words_out = -(-program.context // 4), -(-program.horizon // 4)
+    words_in, words_out = -(-program.inputs // 4), -(-program.outputs // 4)
     words_in += program.anchor is None  # the word of the last count comes twice, the first time ahead of all others
     begin = cycles.first - words_out - OUT_DELAY - program.cycles
     issues = [*_issues(program, 1, begin), *_issues(program, 2, begin + round(cycles.interval))]

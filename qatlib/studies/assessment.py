@@ -1,7 +1,7 @@
-"""The frames of notebook 11: every method on every target, and what a device costs over its years."""
+"""The frames of notebook 11: every method on every target."""
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from qatlib.mcu import compiled
 from qatlib.mcu.program import Program
 from qatlib.runs import cached
 from qatlib.runs.comparison import final_error
+from qatlib.runs.families import FOUR, Families
 from qatlib.studies import accelerator, cost, measured, microcontroller, published, recipes, search
 
 VERDICT_COLUMNS = (
@@ -22,11 +23,13 @@ VERDICT_COLUMNS = (
 BRAM36_BYTES = 36 * 1024 // 8
 EMULATED_WINDOWS, ROUNDS = 3, 200
 ONNX = "float, onnxruntime"
+LINEAR = "linear map"  # method, beside PTQ and QAT of the default model
 
 
 def methods(experiment):
-    """The default model by every method, from notebooks 04 and 08. -> frame: method, weight_bits, activation_bits, mse
-    (test, mean over the seeds), mse_validation, size_bytes, seeds, run (of the first seed)"""
+    """The default model by every method, from notebooks 04 and 08, and a linear map at 4 bits: of the full
+    profile the one that notebook 12 finds. -> frame: method, weight_bits, activation_bits, mse (test, mean over the
+    seeds), mse_validation, size_bytes, seeds, run (of the first seed)"""
     uniform = recipes.uniform(experiment)
     mixed = search.best_mixed(experiment, uniform)
     found = []
@@ -44,6 +47,9 @@ def methods(experiment):
             run = recipes.run(experiment, config, experiment.seeds[0])
             found.append(("QAT", *_bits(run), uniform[uniform["width"] == width], run))
     found.append(("QAT, mixed widths", np.nan, np.nan, mixed.chosen, mixed.run(experiment)))
+    families = Families(experiment, whole=False, encoders=False)
+    linear = families.chosen()
+    found.append((LINEAR, 4, 4, linear.table, next(families.runs_of_width(linear.model, FOUR))))
     columns = ["mse_validation", "size_bytes"]
     rows = [
         (method, w, a, final_error(table).mean(), *table[columns].mean(), len(table), run)
@@ -245,7 +251,7 @@ def four_bits(verdict):
 
 def by_target(verdict, period):
     """One row a target: the 4-bit model where a model runs there, else what does; with `a_day`, and the period."""
-    four, placed = four_bits(verdict), verdict[verdict["target"] != "any"]
+    four, placed = four_bits(verdict), verdict[(verdict["target"] != "any") & (verdict["method"] != LINEAR)]
     others = placed[~placed["target"].isin(four["target"])].groupby("target", sort=False).tail(1)
     rows = pd.concat([four, others]).drop(columns="count")
     return rows.merge(a_day(verdict, period), on="target", how="left").assign(period=period)
@@ -272,24 +278,3 @@ def options(verdict, prices, period, messages_a_day=1):
             sent = cost.bytes_a_day(cost.DAY / messages_a_day), messages_a_day * radio.message.typical / 1e3
             found.append(cost.Option(target, unit, engineering, upkeep, sent[0], joules[target] + sent[1]))
     return found
-
-
-def money(options, terms, period, devices=(1, 10, 100, 1_000, 10_000, 100_000)):
-    """A row an option: engineering, what one device takes over the years (unit, upkeep, data, batteries), totals for so
-    many, the terms."""
-    return pd.DataFrame(
-        {
-            "option": o.name,
-            "engineering": o.engineering,
-            **terms.a_device(o),
-            **{f"{n:,} devices": terms.total(o, n) for n in devices},
-        }
-        for o in options
-    ).assign(**asdict(terms), period=period)
-
-
-def break_even(options, terms):
-    """From how many devices on one option takes no more money than another: option, against, devices (infinite: it
-    never stays so)."""
-    rows = [(a.name, b.name, terms.break_even(a, b)) for a in options for b in options if a is not b]
-    return pd.DataFrame(rows, columns=["option", "against", "devices"])

@@ -7,6 +7,7 @@ from matplotlib.ticker import NullFormatter
 
 from qatlib.runs.comparison import width_label
 from qatlib.studies import cost
+from qatlib.studies.assessment import LINEAR
 from qatlib.studies.style import BASELINE_NAMES, DASHES, PALETTE, label_rows, unit_ticks
 
 TARGET_COLOURS = {
@@ -21,15 +22,18 @@ TARGET_COLOURS = {
 }
 MARKERS = {"measured": "o", "simulated": "s", "estimated": "x", "published": "D"}
 STYLES = {"PTQ": ("s", PALETTE[1]), "QAT": ("o", PALETTE[0]), "float": ("D", PALETTE[2]), "ridge": ("X", "0.35")}
+STYLES |= {LINEAR: ("^", PALETTE[4])}
 PLACES = {  # of a label, in points beside its mark, where the usual place is taken
     ("QAT", "W2A4"): (-20, -3),
     ("QAT", "W3A3"): (2, 7),
     ("QAT", "mixed"): (-4, -14),
     ("QAT", "W2A2"): (0, 7),
-    ("PTQ", "W4A4"): (20, 4),
+    ("PTQ", "W4A4"): (18, 4),
+    ("PTQ", "W8A8"): (18, 7),
     ("QAT", "W4A4"): (14, -14),
+    ("QAT", "W8A8"): (22, -9),
 }
-SIZE_TICKS = (2e3, 5e3, 10e3, 20e3, 40e3, 100e3)
+SIZE_TICKS = (500, 2e3, 8e3, 32e3)
 PANELS = (  # column, title, unit, and how many of it the column counts
     ("mse", "test MSE", "", 1),
     ("size_bytes", "stored", "B", 1),
@@ -119,7 +123,7 @@ def plot_axes(frame, targets, axes=None):
 def _plot_error_over_size(ax, shown):
     for row in shown.itertuples():
         method = row.method.split(",")[0]
-        label = _width(row) or ("mixed" if method == "QAT" else method)
+        label = method if method == LINEAR else _width(row) or ("mixed" if method == "QAT" else method)
         marker, colour = STYLES[method]
         place = {"xytext": PLACES.get((method, label), (0, -14) if method == "QAT" else (0, 7)), "ha": "center"}
         ax.plot(row.size_bytes, row.mse, marker, color=colour, ms=7)
@@ -149,7 +153,7 @@ def _plot_energy_over_latency(ax, targets):
 
 def plot_money(options, terms, crossings, ax=None):
     """Money over the number of devices. options: [cost.Option, ..]; terms: cost.Terms; crossings: of
-    `assessment.break_even`."""
+    `cost.break_even`."""
     ax = ax or plt.subplots(figsize=(8, 4.6))[1]
     devices = np.geomspace(10, 1e5, 200)
     for option in options:

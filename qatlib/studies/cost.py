@@ -6,7 +6,9 @@ was measured. Money is in any one currency; what anything costs is the reader's 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import pandas as pd
 
 ESPRESSIF = (
     "ESP32-C3 Series Datasheet v2.4, tables 5-8 and 5-9, at 3.3 V, light sleep (R. Dobson, robdobson.com "
@@ -198,3 +200,24 @@ class Terms:
         if saved > 0:
             return max(0.0, invested / saved)
         return 0.0 if saved == 0 and invested <= 0 else math.inf
+
+
+def money(options, terms, period, devices=(1, 10, 100, 1_000, 10_000, 100_000)):
+    """A row an option: engineering, what one device takes over the years (unit, upkeep, data, batteries), totals for so
+    many, the terms."""
+    return pd.DataFrame(
+        {
+            "option": o.name,
+            "engineering": o.engineering,
+            **terms.a_device(o),
+            **{f"{n:,} devices": terms.total(o, n) for n in devices},
+        }
+        for o in options
+    ).assign(**asdict(terms), period=period)
+
+
+def break_even(options, terms):
+    """From how many devices on one option takes no more money than another: option, against, devices (infinite: it
+    never stays so)."""
+    rows = [(a.name, b.name, terms.break_even(a, b)) for a in options for b in options if a is not b]
+    return pd.DataFrame(rows, columns=["option", "against", "devices"])

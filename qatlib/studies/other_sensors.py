@@ -4,9 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from qatlib import mcu
 from qatlib.data import sources
+from qatlib.engine import CONFIGS, simulate
+from qatlib.engine.memory import DoesNotFit, Unsupported
+from qatlib.runs import cached
 from qatlib.runs.comparison import final_error, interval
-from qatlib.runs.families import Families
+from qatlib.runs.families import FOUR, Families
 from qatlib.studies.published import LONG_HORIZONS
 from qatlib.studies.style import PALETTE, new_axes, plain_log, unit_ticks, verbatim
 
@@ -21,46 +25,112 @@ FAMILIES = {  # legend, colour, marker
 }
 HORIZONS = {"etth1": (96, 192, 336, 720), "etth2": (96, 192, 336, 720), "jfk-weather": (96, 192)}
 SETS = ("etth1", "etth2", "jfk-weather")
+LINEAR, CHOSEN = "best linear map, float", "chosen by validation, W4A4"  # series over the horizon
 
 
 def everywhere(experiment):
     """{data set: its Families} of the experiment's own data and, in the full profile, of the known ones."""
-    names = [n for n in SETS if n != experiment.dataset.name] if experiment.full else []
-    return _studied({experiment.dataset.name: experiment} | {name: experiment.on(name) for name in names}, whole=True)
+    return _studied({name: _on(experiment, name) for name in _sets(experiment)}, whole=True)
 
 
 def over_horizons(experiment):
-    """{(data set, horizon): its Families} for the horizons that the data hold; one in the quick profile."""
-    wanted = {}
-    for name in SETS if experiment.full else (experiment.dataset.name,):
-        here = experiment if name == experiment.dataset.name else experiment.on(name)
-        lengths = HORIZONS.get(name, HORIZONS["jfk-weather"])
-        wanted |= {(name, h): here.reaching(h) for h in (lengths if experiment.full else lengths[:1])}
-    return _studied(wanted, whole=False)
-
-
-def _studied(experiments, *, whole):
+    """{(data set, horizon): its Families} for the horizons that the data hold, all seeds at the first and the last; one
+    in the quick profile."""
     found = {}
-    for key, experiment in experiments.items():
-        try:
-            for split in ("train", "validation", "test"):
-                experiment.windows(split)
-            found[key] = Families(experiment, whole=whole)
-        except (sources.Unavailable, ValueError) as reason:
-            print(f"left out, {key}: {reason}")
+    for name in _sets(experiment):
+        here, lengths = _on(experiment, name), _lengths(name, experiment)
+        for horizon in lengths:
+            seeds = None if horizon in (lengths[0], lengths[-1]) else here.seeds[:1]
+            found |= _studied({(name, horizon): here.reaching(horizon)}, whole=False, seeds=seeds)
     return found
+
+
+def of_channels(experiment):
+    """{(data set, horizon, mode): its Families} of several channels together, at the horizons of the field's tables: at
+    the first one independent and mixed, in the full profile with encoders (of the first seed) and linear maps of all
+    seeds; further ahead linear maps by the mode that was better there."""
+    found = {}
+    for name in _sets(experiment):
+        own = name == experiment.dataset.name and hasattr(experiment.series, "members")
+        here = experiment if own or name not in SETS else experiment.on(name, "all")
+        if not _held(name, here) or not hasattr(here.series, "members"):
+            continue
+        first, *others = _lengths(name, experiment)
+        near = {
+            (name, first, mode): families
+            for mode in ("independent", "mixed")
+            for families in _studied(
+                {name: here.reaching(first)}, whole=False, encoders=experiment.full, mode=mode
+            ).values()
+        }
+        found |= near
+        if near:
+            mode = min(near, key=lambda key: near[key].chosen().table["mse_validation"].mean())[2]
+            further = {(name, horizon, mode): here.reaching(horizon) for horizon in others}
+            found |= _studied(further, whole=False, encoders=False, mode=mode, seeds=here.seeds[:1])
+    return found
+
+
+def _sets(experiment):
+    """Names of data sets: the experiment's own and, in the full profile, the known ones."""
+    return list(dict.fromkeys([experiment.dataset.name, *(SETS if experiment.full else ())]))
+
+
+def _on(experiment, name):
+    return experiment if name == experiment.dataset.name else experiment.on(name)
+
+
+def _lengths(name, experiment):
+    lengths = HORIZONS.get(name, HORIZONS["jfk-weather"])
+    return lengths if experiment.full else lengths[:1]
+
+
+def _studied(experiments, **options):
+    return {key: Families(experiment, **options) for key, experiment in experiments.items() if _held(key, experiment)}
+
+
+def _held(key, experiment):
+    """Whether the data are to be had, and long enough; why not is printed."""
+    try:
+        for split in ("train", "validation", "test"):
+            experiment.windows(split)
+    except (sources.Unavailable, ValueError) as reason:
+        print(f"left out, {key}: {reason}")
+        return False
+    return True
+
+
+def placed(studies):
+    """Integers of the first seed of what was chosen, on a few test windows: AssertionError where C or a simulated
+    engine differs from NumPy. -> the cycles of a window of all channels on each engine, or what is short there; on the
+    smallest alone in the quick profile."""
+    rows = []
+    for families in studies:
+        model = cached.integer_model(next(families.runs_of_width(families.chosen().model, FOUR)), families.series)
+        counts = families.series.windows("test", model.context, model.horizon).counts[:4]
+        assert np.array_equal(mcu.compiled(model).forward(counts), model.forward(counts))
+        row = {"dataset": families.experiment.dataset.name, "horizon": model.horizon, "model": model.name}
+        for name, config in list(CONFIGS.items())[: None if families.experiment.full else 1]:
+            try:
+                forecast, cycles = simulate(model, counts, config)
+                assert np.array_equal(forecast, model.forward(counts))
+                row[name] = round(cycles.interval)
+            except (DoesNotFit, Unsupported) as reason:
+                row[name] = str(reason)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def runs(studies):
     """Every run of many Families, and the published errors of the same targets and horizons: COLUMNS."""
-    tables = [t for f in studies for t in (f.linear, f.tried, f.rivals, f.encoders, f.integers) if t is not None]
-    own = pd.concat(tables).drop_duplicates().assign(channels=1, channel_mode="univariate", source="measured")
-    shown = own[["dataset", "horizon"]].drop_duplicates()
+    tables = [table for f in studies for table in (f.linear, f.tried, f.rivals, f.encoders, f.integers)]
+    own = pd.concat(tables).drop_duplicates().assign(source="measured")
+    shown = own[["dataset", "horizon", "channels"]].drop_duplicates()
     return pd.concat([own, LONG_HORIZONS.merge(shown)]).reindex(columns=COLUMNS)
 
 
 def found(studies):
-    """The closing table, three rows for each data set and horizon: what validation chose at 4 bits, the smallest model
+    """The closing table, three rows for each of the Families: what validation chose at 4 bits, the smallest model
     of all, and the best in float.
 
     change: of the test error against the best linear map in float, in %, with the 90 % interval over seeds.
@@ -73,7 +143,8 @@ def found(studies):
             change, low, high = interval(families.against_linear(choice.table))
             rows.append(
                 {
-                    "dataset": families.experiment.dataset.name, "horizon": families.experiment.horizon, "what": what,
+                    "dataset": families.experiment.dataset.name, "horizon": families.experiment.horizon,
+                    "channels": families.shape["channels"], "mode": families.mode, "what": what,
                     "model": choice.model.name, "width": choice.table["width"].iloc[0], "size_bytes": choice.size_bytes,
                     "mse": final_error(choice.table).mean(), "linear_mse": linear, "change": change, "low": low,
                     "high": high, "equal_outputs": choice.table["equal_outputs"].min(), "seeds": len(choice.table),
@@ -130,17 +201,18 @@ def plot_sizes(frame, axes=None):
 
 
 def horizons(studies):
-    """Errors over the horizon: dataset, horizon, series, mse; the float linear map, what was chosen at 4 bits, and the
-    published ones."""
+    """Errors over the horizon: dataset, horizon, channels, series, mse, source; the float linear map, what was chosen
+    at 4 bits, and the published ones of as many channels."""
     rows = []
     for families in studies:
+        mixed = ", mixed" * (families.mode == "mixed")
         facts = {"dataset": families.experiment.dataset.name, "horizon": families.experiment.horizon}
+        facts |= {"channels": families.shape["channels"], "source": "measured"}
         linear = families.linear.set_index("model").loc[families.best_linear.name, "mse"]
-        rows.append(facts | {"series": "best linear map, float", "mse": linear, "source": "measured"})
         chosen = final_error(families.chosen().table).mean()
-        rows.append(facts | {"series": "chosen by validation, W4A4", "mse": chosen, "source": "measured"})
+        rows += [facts | {"series": LINEAR + mixed, "mse": linear}, facts | {"series": CHOSEN + mixed, "mse": chosen}]
     own = pd.DataFrame(rows)
-    published = LONG_HORIZONS.merge(own[["dataset", "horizon"]].drop_duplicates())
+    published = LONG_HORIZONS.merge(own[["dataset", "horizon", "channels"]].drop_duplicates())
     return pd.concat([own, published.rename(columns={"model": "series"})[own.columns]])
 
 
@@ -148,14 +220,15 @@ def plot_horizons(frame, axes=None):
     """frame: as `horizons` gives it. Own errors in colour, published ones in grey."""
     names = list(dict.fromkeys(frame["dataset"]))
     axes = _panels(names) if axes is None else axes
-    styles = {"best linear map, float": ("o-", PALETTE[2]), "chosen by validation, W4A4": ("D-", PALETTE[1])}
-    marks = dict(zip(dict.fromkeys(frame.loc[frame["source"] != "measured", "series"]), "sv^P*X", strict=False))
+    styles = {LINEAR: ("o-", PALETTE[2]), CHOSEN: ("D-", PALETTE[1])}
+    marks = dict(zip(dict.fromkeys(frame.loc[frame["source"] != "measured", "series"]), "sv^P*Xdh", strict=False))
     for ax, name in zip(np.ravel(axes), names, strict=True):
         here = frame[frame["dataset"] == name]
         for series, rows in here.groupby("series", sort=False):
-            line, colour = styles.get(series, (marks.get(series, "s") + ":", "0.55"))
-            label = series if series in styles else f"{series}, published"
-            ax.plot(rows["horizon"], rows["mse"], line, color=colour, ms=6, label=label)
+            line, colour = styles.get(series.removesuffix(", mixed"), (marks.get(series, "s") + ":", "0.55"))
+            label = f"{series}, published" if series in marks else series
+            fill = "none" if series.endswith(", mixed") else colour
+            ax.plot(rows["horizon"], rows["mse"], line, color=colour, mfc=fill, ms=6, label=label)
         ax.set(title=verbatim(name), xlabel="horizon (samples)", xticks=sorted(set(here["horizon"])))
         ax.set_ylim(0)
     first = np.ravel(axes)[0]

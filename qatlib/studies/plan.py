@@ -32,7 +32,7 @@ def gates(verdict, checked, detection, crossings):
 
     found: empty where only a board or the field can tell; state: passed, failed or open, as what rests on assumed
     prices stays. checked: of `assessment.everywhere`; detection: of `real_data.detection`; crossings: of
-    `assessment.break_even`."""
+    `cost.break_even`."""
     error = verdict.set_index("method")["mse"]
     four, flash = (assessment.four_bits(verdict).set_index("target")[column] for column in ("mse", "size_bytes"))
     sound = detection["strength"] == 0

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from qatlib.data import faults, sets, sources
+from qatlib.data import faults, series, sources
 from qatlib.device import guard
 from qatlib.float_model import baselines, train
 from qatlib.integer_model import kernels
@@ -82,7 +82,7 @@ def forecasters(experiment):
         return np.repeat(dataset.standardise(counts[:, -1:] * dataset.resolution), model.horizon, axis=1)
 
     def floats(counts):
-        windows = sets.Windows(counts, np.zeros((len(counts), model.horizon)), np.arange(len(counts)), 0)
+        windows = series.Windows(counts, np.zeros((len(counts), model.horizon)), np.arange(len(counts)), 0)
         change = train.forecast(
             network, train.batches(windows, cached.sensor_of(dataset), subtract_last=model.subtract_last).inputs
         ).numpy()

@@ -14,11 +14,14 @@ import tomllib
 
 from qatlib.runs import comparison
 from qatlib.studies import cost
+from qatlib.studies.assessment import LINEAR
 from qatlib.studies.style import in_unit
 from qatlib.system import paths
 
 WORDS = Path(__file__).with_name("report.toml")
 FILE, FPGA = "report.html", cost.IDLING
+WORTH = 1.0  # % of error on validation; a Transformer that wins less over a linear map is not worth its bytes
+WIDTHS = ["method", "weight_bits", "activation_bits"]
 STYLE = """
 @page { size: A4; margin: 10mm 11mm }
 * { box-sizing: border-box }
@@ -97,12 +100,13 @@ PAYS = ("{option} from {devices} devices on", "{option}は{devices}台から")
 TEXTS = {key: (text["en"], text["ja"]) for key, text in tomllib.loads(WORDS.read_text()).items()}
 
 
-def write(experiment):
-    """Write the page from the tables of notebook 11, under FIGURES. -> its path"""
+def write(experiment, methods):
+    """Write the page from the tables of notebook 11, under FIGURES. methods: of `assessment.methods`. -> its path"""
     tables = {
         name: pd.read_csv(paths.TABLES / f"{name}.csv")
         for name in ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
     }
+    tables["methods"] = methods
     figure, path = (paths.FIGURES / "11_axes.svg").read_bytes(), paths.FIGURES / FILE
     dataset, windows, seeds = experiment.dataset, len(experiment.windows("test").rows), len(experiment.seeds)
     about = f"{dataset.name}, {dataset.target}" + (f" ({dataset.note})" if dataset.note else "")
@@ -113,8 +117,8 @@ def write(experiment):
 
 
 def page(tables, figure, data):
-    """The page as HTML. tables: {name: frame} as notebook 11 writes them; figure: SVG; data: what they are about, in
-    English and Japanese.
+    """The page as HTML. tables: {name: frame} as notebook 11 writes them, `methods` with them; figure: SVG; data: what
+    they are about, in English and Japanese.
 
     What there is no number for, an FPGA without room for the model or a cloud without a price, is left out."""
     facts = _facts(tables) | {"data": data}
@@ -122,9 +126,9 @@ def page(tables, figure, data):
         key: _both(*(t.format(**{k: v[i] for k, v in facts.items()}) for i, t in enumerate(pair)))
         for key, pair in TEXTS.items()
     }
-    image = base64.b64encode(figure).decode()
     stages = "".join(_stage(stage, part) for stage, part in tables["11_gates"].groupby("stage", sort=False))
     gates = tables["11_gates"].set_index("key")
+    better = "better" if facts["linear_behind"][0] <= WORTH else "worse"
     loses = f"<b>{text['loses']}</b> " if gates["state"]["error_baseline"] == "failed" else ""
     fpga = f"<p>{text['fpga']}</p>" if (tables["11_verdict"]["target"] == FPGA).any() else ""
     money = f"<h2>{text['money']}</h2>\n<p>{text['crossing']}</p>" if facts["pays"][0] else ""
@@ -138,11 +142,12 @@ def page(tables, figure, data):
 <h1>{text["title"]}</h1>
 <p class="lead">{loses}{text["lead"]}</p>
 <p>{text["error"]}</p>
+<p>{text["linear"]} {text[f"linear_{better}"]}</p>
 {fpga}
 <h2>{text["where"]}</h2>
 <table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
 <h2>{text["figure"]}</h2>
-<img alt="" src="data:image/svg+xml;base64,{image}">
+<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(figure).decode()}">
 {money}
 <h2>{text["plan"]}</h2>
 <div class="stages">{stages}</div>
@@ -170,8 +175,7 @@ def _facts(tables):
     """{name: (English, Japanese)} of all that TEXTS leave open."""
     verdict, targets, money = tables["verdict"], tables["11_verdict"].set_index("target"), tables["11_money"]
     error = verdict.drop_duplicates("method").set_index("method")["mse"]
-    widths = ["method", "weight_bits", "activation_bits"]
-    width = verdict.drop_duplicates(widths).set_index(widths)["mse"]
+    width = verdict.drop_duplicates(WIDTHS).set_index(WIDTHS)["mse"]
     four, floats, best = width["QAT", 4, 4], error["float, PyTorch"], targets["joules_a_day"].idxmin()
     places = (cost.M4.name, f"cloud over {cost.RADIOS[0].name}", FPGA, cost.SWITCHED)
     # nothing but NaN where it is none of the targets
@@ -200,12 +204,25 @@ def _facts(tables):
     }
     four_against_best = tables["11_gates"].set_index("key")["found"]["error_baseline"]
     facts["behind"] = f"{100 - 100 / (1 + four_against_best / 100):.1f}"
-    both = {name: (value, value) for name, value in (facts | _terms(money.iloc[0])).items()}
+    both = {name: (value, value) for name, value in (facts | _linear(tables, four) | _terms(money.iloc[0])).items()}
     prices = [{**row, "upkeep": row["upkeep"] / row["years"]} for row in money.to_dict("records")]
     crossings = tables["11_break_even"]
     pays = crossings[crossings["against"].str.startswith("cloud") & ~crossings["option"].str.startswith("cloud")]
     pays = [{"option": row.option, "devices": _devices(row.devices)} for row in pays.itertuples()]
     return both | {"best": (best, NAMES.get(best, best)), "prices": _each(PRICE, prices), "pays": _each(PAYS, pays)}
+
+
+def _linear(tables, four):
+    """Facts of the linear map on the microcontroller, beside the Transformer's error `four`."""
+    linear = tables["verdict"].query("method == @LINEAR and target == @cost.M4.name").iloc[0]
+    validation = tables["methods"].set_index(WIDTHS)["mse_validation"]
+    return {
+        "linear": f"{linear['mse']:.4f}",
+        "linear_change": f"{100 * (linear['mse'] / four - 1):+.1f}",
+        "linear_size": _bytes(linear["size_bytes"]),
+        "linear_latency": _time(linear["latency_us"]),
+        "linear_behind": 100 * (validation[LINEAR, 4, 4] / validation["QAT", 4, 4] - 1),
+    }
 
 
 def _each(pair, rows):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.dates import ConciseDateFormatter
 
-from qatlib.data import faults, sets
+from qatlib.data import SPLITS, faults
 from qatlib.device import guard
 from qatlib.float_model import train
 from qatlib.integer_model import kernels
@@ -111,7 +111,7 @@ class Course:
             _noisy(self.dataset, slice(self.rows["sensor becomes noisy"]), noise, seed=1),
             bounds=(begin, self._judged_from, end),
         )
-        windows = [dataset.windows(split, shape.context, shape.horizon) for split in sets.SPLITS[:2]]
+        windows = [dataset.windows(split, shape.context, shape.horizon) for split in SPLITS[:2]]
         training, validation = (
             train.batches(w, cached.sensor_of(dataset), subtract_last=shape.subtract_last) for w in windows
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from qatlib.data import cleaning, csv_file, sets
+from qatlib.data.cells import printable
 from tests.attack.csv_mutations import HARMLESS, PLACEHOLDERS, SEED, case, huge, placeholders
 from tests.attack.csv_plainly import Unreadable, clock, number, plain, swallows
 from tests.attack.outcome import Outcome
@@ -38,9 +39,9 @@ def _attempt(call):
         return None, error, time.process_time() - began
 
 
-def _misread(raw, names, rows):
-    """What is wrong with rows, {line: (time, value)}, of an accepted file; -> (complaint or None, {line: cells} of the
-    plain reading)."""
+def _misread(raw, names, lines, times, columns):
+    """What is wrong with an accepted file's rows: their lines, times and, of the columns that the names after the
+    time's tell, values. -> (complaint or None, {line: cells} of the plain reading)"""
     try:
         records = plain(raw)
     except Unreadable as reason:
@@ -49,13 +50,11 @@ def _misread(raw, names, rows):
         return "a cell swallowed a row", {}
     header = [name.strip() for name in records[0][1]]
     at = [header.index(re.sub("\r\n|\r|\n", "\n", name)) for name in names]
-    found = {
-        line: (cells[at[0]], cells[at[1]]) if len(cells) == len(header) else None for line, cells, _ in records[1:]
-    }
-    for line, (when, value) in rows.items():
+    found = {line: tuple(cells[i] for i in at) if len(cells) == len(header) else None for line, cells, _ in records[1:]}
+    for line, when, *values in zip(lines, times, *columns, strict=True):
         cells = found.get(line)
-        if cells is None or clock(cells[0]) != when or number(cells[1]) != value:
-            return f"line {line} was read as {when}, {value}, but is {cells}", found
+        if cells is None or clock(cells[0]) != when or list(map(number, cells[1:])) != values:
+            return f"line {line} was read as {when}, {values}, but is {cells}", found
     return None, found
 
 
@@ -89,12 +88,14 @@ def _judge_as_is(raw, mutations, frame, path, target):
     dataset, error, seconds = _attempt(call)
     if error or seconds > SLOW:
         return bool(error), _undocumented(error, seconds) or _refused_though_sound(error, mutations)
-    rows = dict(zip(frame.index, zip(dataset.times.astype("datetime64[us]"), dataset.values, strict=True), strict=True))
-    complaint, found = _misread(raw, frame.columns, rows)
-    if not complaint and set(rows) != set(found):
-        complaint = f"lines {sorted(set(found) - set(rows))[:5]} were lost"
+    members = getattr(dataset, "members", (dataset,))
+    kept = [next(name for name in frame.columns[1:] if printable(name) == member.target) for member in members]
+    times, columns = dataset.times.astype("datetime64[us]"), [member.values for member in members]
+    complaint, found = _misread(raw, [frame.columns[0], *kept], frame.index, times, columns)
+    if not complaint and set(frame.index) != set(found):
+        complaint = f"lines {sorted(set(found) - set(frame.index))[:5]} were lost"
     if not complaint and placeholders in mutations and huge not in mutations:
-        passed = set(map(float, PLACEHOLDERS)) & set(dataset.values)
+        passed = set(map(float, PLACEHOLDERS)) & set(np.concatenate(columns))
         complaint = f"placeholders passed: {passed}" if passed else None
     return False, complaint
 
@@ -108,16 +109,16 @@ def _judge_cleaned(raw, limits, frame):
     if error or seconds > SLOW:
         complaint = _undocumented(error, seconds)
         return bool(error), complaint or (f"CLEAN=1 left a fault: {error}" if "CLEAN=1" in str(error) else None)
-    frame, report, (times, values, _) = result
-    rows = dict(zip(frame.index, zip(times.astype("datetime64[us]"), values, strict=True), strict=True))
-    complaint, found = _misread(raw, frame.columns, rows)
+    frame, report, (times, columns, _) = result
+    times = times.astype("datetime64[us]")
+    complaint, found = _misread(raw, frame.columns, frame.index, times, columns)
     if complaint:
         return False, complaint
     dropped = sum(int(re.match(r"dropped (\d+)", sentence)[1]) for sentence in report if sentence.startswith("dropped"))
-    if len(found) != len(rows) + dropped or (np.diff(times) <= np.timedelta64(0)).any():
-        return False, f"of {len(found)} rows {len(rows)} were kept, but {dropped} reported as dropped"
-    kept = {when for when, _ in rows.values()}
-    for line in set(found) - set(rows):
+    if len(found) != len(frame) + dropped or (np.diff(times) <= np.timedelta64(0)).any():
+        return False, f"of {len(found)} rows {len(frame)} were kept, but {dropped} reported as dropped"
+    kept = set(times)
+    for line in set(found) - set(frame.index) if len(columns) == 1 else ():  # else another column may be the reason
         when, value = (clock(found[line][0]), number(found[line][1])) if found[line] else (None, None)
         if when is not None and value is not None and limits[0] <= value <= limits[1] and when not in kept:
             return False, f"line {line} was dropped for no reason: {found[line]}"

@@ -46,10 +46,10 @@ class Victim:
 
     def started(self):
         """By hand, in mid-run."""
-        buffers = self.driver._buffers.filled(self.case.model, self.case.counts)
+        buffers = self.driver._buffers.filled(self.driver.program, self.case.counts)
         self.driver.start(*buffers, len(self.case.counts))
         self.rtl.step(int(self.rng.integers(1, 4000)))
-        return lambda: (self.driver.wait(), np.array(buffers[1][:, : self.case.model.horizon]))[1]
+        return lambda: (self.driver.wait(), np.array(buffers[1][:, : self.driver.program.outputs]))[1]
 
     def buffer(self, which):
         """An address in the input (0) or output (1) buffer that a run uses."""

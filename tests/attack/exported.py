@@ -11,14 +11,14 @@ from qatlib.system import toolchain
 
 
 def exported(model, counts, host=False, optimised="-O0"):
-    """Forecasts by a model's exported C: int16 (windows, context) -> int16 (windows, horizon)."""
+    """Forecasts by a model's exported C: int16 windows, contiguous -> int16 forecasts."""
     with tempfile.TemporaryDirectory() as folder:
         source, _ = export_c(model, folder, "model", host=host)
         command = [*toolchain.compiler(".c"), "-std=c99", optimised, "-march=native", "-shared", "-fPIC"]
         toolchain.run([*command, str(source), "-o", f"{folder}/model.so"])
         library = ctypes.CDLL(f"{folder}/model.so")
     memory = np.zeros(Program(model, host=host).workspace // 4 + 1, np.int32)
-    forecasts = np.zeros((len(counts), model.horizon), np.int16)
+    forecasts = np.zeros((len(counts), *model.forecast_shape), np.int16)
     library.model_forecasts.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
     library.model_forecasts.restype = None
     library.model_forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, memory.ctypes.data)

@@ -44,7 +44,7 @@ class Tree:
         self.environment = {
             k: v
             for k, v in os.environ.items()
-            if k not in ("TARGET", "CLEAN", "CONTEXT", "HORIZON", "SCHEDULER", "STORAGE")
+            if k not in ("TARGET", "INPUTS", "CLEAN", "CONTEXT", "HORIZON", "SCHEDULER", "STORAGE")
         }
         self.environment |= {name: str(value) for name, value in own.items()}
         folder.mkdir()

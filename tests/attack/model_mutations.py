@@ -12,6 +12,7 @@ import numpy as np
 from qatlib.device import shipped
 from qatlib.engine.random_models import Shape, random_model
 from qatlib.integer_model import artifact, kernels
+from tests import several_channels
 
 SEED = 20_000_000
 PROGRAMS = 15_000  # mutations of documents; the arrays differ in all files
@@ -27,6 +28,18 @@ HOSTILE = (
     1e308, -0.0, "", "a",
     "output", "source", "head", "../x", "*/", "\x00", "a\n", "é", [], {}, [1], [[1]], {"a": 1},
 )  # fmt: skip
+CHANNEL_FACTS = {
+    "anchor": (None, 0, -32769, -32768, 32767, 32768, -77),
+    "resolution": (0.001, 1.0, 5e-324, 1e300, 1.7e308, 0.0, -1.0, 3),
+    "name": ("a.b-c_9", "channel", "sensor0", "sensor1"),
+}
+FACTS = {
+    "mode": ("independent", "mixed"),
+    "targets": ([0], [1], [0, 1], [0, 2], [1, 0], [0, 0], [True], [0.0], [-1]),
+    "task": ("forecast", "classify"),
+    "labels": ([], ["a", "b"]),
+    "threshold": (None, 5),
+}
 
 
 def pick(rng, items):
@@ -115,11 +128,8 @@ def of_ranges(rng, document, arrays):
         low, high = kernels.code_range(
             int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.3), narrow=bool(rng.random() < 0.2)
         )
-        limits = {
-            "low": int(low),
-            "high": int(high),
-            "zero_point": int(rng.choice([0, low, high, rng.integers(low, high + 1)])),
-        }
+        zero_point = int(rng.choice([0, low, high, rng.integers(low, high + 1)]))
+        limits = {"low": int(low), "high": int(high), "zero_point": zero_point}
         for other in linked(document, name):
             tensors[other] = {**tensors[other], **limits}
     return document, arrays
@@ -127,10 +137,8 @@ def of_ranges(rng, document, arrays):
 
 def linked(document, name):
     """The tensors that have the same codes as this one, moved about."""
-    found, moves = (
-        {name},
-        [o for o in document["operations"] if o["kind"] in ("reshape", "placeholders", "last_tokens")],
-    )
+    moves = [o for o in document["operations"] if o["kind"] in ("reshape", "placeholders", "last_tokens")]
+    found = {name}
     for _ in moves:
         for o in moves:
             if found & {o["output"], *o["inputs"]}:
@@ -148,11 +156,8 @@ def of_insertions(rng, document, arrays):
     low, high = kernels.code_range(int(rng.integers(2, 9)), unsigned=bool(rng.random() < 0.2))
     limits = {"low": int(low), "high": int(high), "zero_point": int(rng.choice([0, rng.integers(low, high + 1)]))}
     kind = str(rng.choice(["requantise", "add", "reshape"]))
-    inputs = (
-        [name]
-        if kind != "add"
-        else [name, pick(rng, [n for n in tensors if tensors[n]["shape"] == tensors[name]["shape"]])]
-    )
+    alike = [n for n in tensors if tensors[n]["shape"] == tensors[name]["shape"]]
+    inputs = [name, pick(rng, alike)] if kind == "add" else [name]
     if kind == "reshape":
         limits = {key: tensors[name][key] for key in ("low", "high", "zero_point")}
     tensors[fresh] = {"shape": tensors[name]["shape"], **limits}
@@ -185,10 +190,27 @@ def of_names(rng, document, arrays):
 
 
 def of_facts(rng, document, arrays):
-    """Anchor, resolution and the like."""
-    document["anchor"] = pick(rng, (None, 0, -32768, 32767, int(rng.integers(-40000, 40000))))
-    document["resolution"] = pick(rng, (0.001, 1.0, 5e-324, 1e300, 1.7e308, 0.0, -1.0, 3))
+    """Channels that come, go, or have other facts; mode, targets, and what is of tasks to come."""
+    for _ in range(rng.integers(1, 4)):
+        change = rng.integers(4)
+        if change == 0:
+            arrays = of_channels(rng, document, arrays)
+            continue
+        holder, facts = (document, FACTS) if change == 1 else (pick(rng, document["channels"]), CHANNEL_FACTS)
+        fact = pick(rng, list(facts))
+        holder[fact] = copy.deepcopy(pick(rng, facts[fact] if rng.random() < 0.8 else HOSTILE))
     return document, arrays
+
+
+def of_channels(rng, document, arrays):
+    """Another number of them; -> the arrays, those of each channel as long as that, or not."""
+    channels, count = document["channels"], int(rng.choice([1, 2, 3, 5, 64, 65]))
+    more = [{**pick(rng, channels), "name": f"more{i}"} for i in range(count - len(channels))]
+    channels[:] = [*channels, *more][:count]
+    if rng.random() < 0.9:
+        document["targets"] = list(range(count))
+    ends = [f"{document['operations'][i]['path']}.{name}" for i in (0, -1) for name in ("m", "n")]
+    return arrays | {end: np.resize(arrays[end], count) for end in ends if rng.random() < 0.95}
 
 
 DOCUMENTS = (of_document, of_order, of_arrays, of_ranges, of_insertions, of_names, of_facts)
@@ -197,10 +219,8 @@ DOCUMENTS = (of_document, of_order, of_arrays, of_ranges, of_insertions, of_name
 def of_bytes(rng, raw):
     raw = bytearray(raw)
     for _ in range(rng.integers(1, 6)):
-        at, change = (
-            int(rng.integers(len(raw))) if rng.random() < 0.5 else int(rng.integers(min(len(raw), 600))),
-            rng.integers(4),
-        )
+        at = int(rng.integers(len(raw))) if rng.random() < 0.5 else int(rng.integers(min(len(raw), 600)))
+        change = rng.integers(4)
         if change == 0:
             raw[at] ^= 1 << int(rng.integers(8))
         elif change == 1:
@@ -255,11 +275,12 @@ MUTATIONS = (*BYTES, *DOCUMENTS)
 def bases():
     """(bytes of a file, its document as text, its arrays); most of small models, for speed."""
     weather = [shipped.load("jfk-weather", name) for name in shipped.names("jfk-weather")]
-    narrow = [
-        shipped.load("etth1", name) for name in shipped.names("etth1") if name.startswith(("point-w12", "point-w24"))
-    ]
+    narrow = [name for name in shipped.names("etth1") if name.startswith(("point-w12", "point-w24"))]
+    narrow = [shipped.load("etth1", name) for name in narrow]
     small = [random_model(seed, shape) for shape in SMALL for seed in RANDOM_BASES]
-    files = [model.to_bytes() for model in (*weather, *narrow, *map(random_model, RANDOM_BASES), *small)]
+    several = [*several_channels.MODELS.values(), *(several_channels.independent(seed, 2) for seed in RANDOM_BASES)]
+    several += [several_channels.mixed(seed, 3, (0, 2)) for seed in RANDOM_BASES]
+    files = [model.to_bytes() for model in (*weather, *narrow, *map(random_model, RANDOM_BASES), *small, *several)]
     return [
         (raw, json.dumps(document), arrays)
         for raw, (document, arrays) in ((raw, artifact._decode(raw)) for raw in files)

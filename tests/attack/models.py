@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlib.engine import CONFIGS, DoesNotFit, compile, simulate
+from qatlib.engine import CONFIGS, DoesNotFit, simulate
 from qatlib.engine.memory import Unsupported
-from qatlib.engine.random_models import extreme_windows
 from qatlib.engine.rtl import Rtl, build
 from qatlib.integer_model.artifact import ArtifactError
 from qatlib.integer_model.model import IntegerModel
@@ -32,6 +31,7 @@ from qatlib.system import toolchain
 from tests.attack.exported import exported
 from tests.attack.model_mutations import MUTATIONS, SEED, mutated
 from tests.attack.outcome import Outcome
+from tests.several_channels import windows
 
 FILES, IN_C, ON_ENGINE = {False: 300_000, True: 3_000}, {False: 2_000, True: 60}, {False: 1_000, True: 60}
 PART = 500  # files of a task
@@ -76,8 +76,18 @@ class Limited:
 
 
 def program_of(model):
-    """Digest of what the model says, but for its name, its resolution and its arrays."""
-    told = repr((model.context, model.horizon, model.anchor, model.operations, sorted(model.tensors.items())))
+    """Digest of what the model says, but for its name, its channels' names and resolutions, and its arrays."""
+    told = repr(
+        (
+            model.context,
+            model.horizon,
+            model.mode,
+            model.targets,
+            [channel.anchor for channel in model.channels],
+            model.operations,
+            sorted(model.tensors.items()),
+        )
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -94,7 +104,7 @@ def try_files(seeds):
             try:
                 with Limited(len(raw)):
                     model = IntegerModel.load(path)
-                    model.forward(extreme_windows(model, seed, WINDOWS))
+                    model.forward(windows(model, seed, WINDOWS))
             except ArtifactError:
                 tally.refused += 1
                 continue
@@ -113,7 +123,7 @@ def survivor(seed):
         path = Path(folder) / "mutated.safetensors"
         path.write_bytes(mutated(seed)[1])
         model = IntegerModel.load(path)
-    counts = extreme_windows(model, seed, WINDOWS)
+    counts = windows(model, seed, WINDOWS)
     return model, counts, model.forward(counts)
 
 
@@ -161,7 +171,7 @@ def by_engine(model, counts):
     does not have."""
     for name in CONFIGS:
         try:
-            return simulate(compile(model, CONFIGS[name]), counts, CONFIGS[name], rtl=rtl(name))[0]
+            return simulate(model, counts, CONFIGS[name], rtl=rtl(name))[0]
         except DoesNotFit:
             continue
         except Unsupported:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from qatlib.device import shipped
-from qatlib.device.guard import Guard
+from qatlib.device.guard import Guard, Limits
 from qatlib.engine import CONFIGS, simulate
 from qatlib.engine.random_models import extreme_windows
 from qatlib.float_model import transformer
@@ -26,6 +26,7 @@ from qatlib.mcu import export_c
 from qatlib.quantised_model import fused, ptq
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.system import paths, toolchain
+from tests import several_channels
 from tests.attack.outcome import Outcome
 
 SEED = 0
@@ -44,17 +45,23 @@ FORECASTER = """#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "model.h"
+enum { WINDOW = MODEL_CONTEXT * MODEL_CHANNELS, FORECAST = MODEL_HORIZON * MODEL_TARGETS };
 int main(void) {
-    int16_t *counts = (int16_t *)malloc(sizeof(int16_t) * (MODEL_CONTEXT + 1)) + 1, mended[MODEL_CONTEXT];
-    int16_t *forecast = (int16_t *)malloc(sizeof(int16_t) * (MODEL_HORIZON + 1)) + 1;
+    int16_t *counts = (int16_t *)malloc(sizeof(int16_t) * (WINDOW + 1)) + 1, mended[WINDOW];
+    int16_t *forecast = (int16_t *)malloc(sizeof(int16_t) * (FORECAST + 1)) + 1;
     char *memory = (char *)malloc(MODEL_WORKSPACE + 4) + 4;
-    while (fread(counts, sizeof(int16_t), MODEL_CONTEXT, stdin) == MODEL_CONTEXT) {
+    uint8_t flags[MODEL_CHANNELS];
+    while (fread(counts, sizeof(int16_t), WINDOW, stdin) == WINDOW) {
         model_forecast(counts, forecast, memory);
         memcpy(mended, counts, sizeof mended);
-        int16_t flags = model_guard(mended);
-        fwrite(forecast, sizeof(int16_t), MODEL_HORIZON, stdout);
-        fwrite(mended, sizeof(int16_t), MODEL_CONTEXT, stdout);
-        fwrite(&flags, sizeof flags, 1, stdout);
+#if MODEL_CHANNELS == 1
+        flags[0] = model_guard(mended);
+#else
+        model_guard(mended, flags);
+#endif
+        fwrite(forecast, sizeof(int16_t), FORECAST, stdout);
+        fwrite(mended, sizeof(int16_t), WINDOW, stdout);
+        fwrite(flags, 1, MODEL_CHANNELS, stdout);
     }
     return fflush(stdout);
 }
@@ -166,22 +173,18 @@ def judged(what, check):
 
 
 def forecasts(compiler, by, short):
-    """Every shipped model, as for a microcontroller and as for each kind of vectors, with a guard."""
-    named = [
-        (data, name)
-        for data in sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir())
-        for name in shipped.names(data)
-    ]
+    """Every shipped model, and some of several channels, as for a microcontroller and as for each kind of vectors, with
+    a guard."""
+    folders = sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir())
+    models = [shipped.load(data, name) for data in folders for name in shipped.names(data)]
+    models = [*models[:: 12 if short else 1], *several_channels.MODELS.values()]
     variants = [(False, "native"), *((True, target) for target in targets(short))]
     for host, target in variants:
-        right = 0
-        for data, name in named[:: 12 if short else 1]:
+        right, tried = 0, len(models)
+        for model in models:
             with mock.patch.dict(os.environ, {"QATLIB_MARCH": target}):
-                check = functools.partial(forecast, compiler, shipped.load(data, name), host)
-                right += judged(
-                    f"{compiler}, {target}, {data}/{name}, {'vectors' if host else 'packed'}, seed {SEED}", check
-                )
-        tried = len(named[:: 12 if short else 1])
+                what = f"{compiler}, {target}, {model.describe().splitlines()[0]}, {'vectors' if host else 'packed'}"
+                right += judged(f"{what}, seed {SEED}", functools.partial(forecast, compiler, model, host))
         what = f"models in C, {'vectors' if host else 'packed'}, {target}"
         yield Outcome(
             "sanitizers", what, tried, 0, right, tried - right, f"{by}: {SANITIZERS[compiler][0]}; seed {SEED}"
@@ -189,8 +192,9 @@ def forecasts(compiler, by, short):
 
 
 def forecast(compiler, model, host):
-    counts = extreme_windows(model, SEED, 24)
-    guard = Guard(model.context, 4, low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
+    counts = several_channels.windows(model, SEED, 24)
+    limits = Limits(low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
+    guard = Guard(model.context, min(4, model.context // 2), (limits,) * len(model.channels))
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         source, _ = export_c(model, folder, "model", guard=guard, host=host)
@@ -199,8 +203,9 @@ def forecast(compiler, model, host):
             compiler, folder, folder / "main.c", source, given=counts.astype("<i2").tobytes(), options=["-std=c99"]
         )
     mended, flags = guard.check(counts)
-    expected = np.concatenate([model.forward(counts), mended, flags[:, None].astype(np.int16)], axis=1)
-    found = np.frombuffer(out, "<i2").reshape(len(counts), -1)
+    parts = (model.forward(counts).astype("<i2"), mended.astype("<i2"), flags)
+    expected = np.concatenate([np.frombuffer(p.tobytes(), np.uint8).reshape(len(counts), -1) for p in parts], axis=1)
+    found = np.frombuffer(out, np.uint8).reshape(len(counts), -1)
     np.testing.assert_array_equal(found, expected)
 
 

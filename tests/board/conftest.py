@@ -45,7 +45,7 @@ def right(engine, patch_model, windows):
 @pytest.fixture
 def buffers(engine, windows):
     """Input, filled with the windows, and output of the engine."""
-    return engine._buffers.filled(engine.model, windows)
+    return engine._buffers.filled(engine.program, windows)
 
 
 def in_threads(*functions):

@@ -12,6 +12,7 @@ from qatlib.board.control import TIMEOUT
 from qatlib.device import shipped
 from qatlib.engine import EngineError
 from qatlib.integer_model import artifact
+from tests import several_channels
 from tests.board.conftest import CONFIG
 
 
@@ -95,6 +96,64 @@ def test_another_model_is_a_reload(engine, patch_model, point_model, windows, ri
     np.testing.assert_array_equal(engine.run(short), point_model.forward(short))
     engine.load(patch_model)
     right()
+
+
+@pytest.mark.parametrize("name", ["two independent", "two mixed, both forecast"])
+def test_several_channels(engine, name, right, patch_model):
+    model = several_channels.MODELS[name]
+    counts = several_channels.windows(model, 0, 5)
+    expected = model.forward(counts)
+    engine.load(model)
+    np.testing.assert_array_equal(engine.run(counts), expected)
+    np.testing.assert_array_equal(np.concatenate(list(engine.stream(counts, batch=2))), expected)
+    np.testing.assert_array_equal(asyncio.run(engine.run_async(counts, batch=4)), expected)
+    values = counts * model.resolution
+    np.testing.assert_array_equal(engine.forecast(values[0]), model.predict(values[0]))
+    assert engine.run(counts[:0]).shape == (0, *model.forecast_shape)
+    with pytest.raises(ValueError, match=rf"this model takes \(windows, {model.context}, 2\)"):
+        engine.run(counts[:, :, 0])
+    engine.load(patch_model)
+    right()
+
+
+def test_independent_channels_take_turns(engine, buffers):
+    model = several_channels.MODELS["two independent"]
+    counts = several_channels.windows(model, 0, 5)
+    engine.load(model)
+    engine.run(counts)
+    both = engine.last_run
+    with pytest.raises(EngineError, match=r"has 2 channels, which take turns in the engine: use run, or load model"):
+        engine.start(*buffers, 5)
+    engine.load(model.channel(0))
+    engine.run(counts[:, :, 0])
+    one = engine.last_run
+    assert both.windows == one.windows == 5 and both.engine_cycles == 2 * one.engine_cycles
+
+
+def test_of_the_next_channels_program_only_the_memories_that_differ_are_written(engine, windows, patch_model):
+    model = several_channels.MODELS["seven independent"]
+    counts = several_channels.windows(model, 0, 1)
+    engine.load(patch_model)
+    engine.run(windows)
+    engine.load(model)
+    np.testing.assert_array_equal(engine.run(counts), model.forward(counts))
+    words = sum(len(words) for _, words in engine.program.writes)
+    assert engine.last_run.bus * 100e6 < 6 * words  # clock cycles: fewer than one a word of the six that follow
+    engine.load(patch_model)
+    np.testing.assert_array_equal(engine.run(windows), patch_model.forward(windows))
+
+
+def test_a_stream_counts_its_windows_whatever_is_loaded_meanwhile(engine):
+    independent, mixed = (several_channels.MODELS[name] for name in ("two independent", "two mixed, both forecast"))
+    short = min(independent.context, mixed.context)
+    assert independent.context != short  # so that the second batch is refused, and not counted
+    engine.load(independent)
+    stream = engine.stream(several_channels.windows(independent, 0, 4), batch=3)
+    next(stream)
+    engine.load(mixed)
+    with pytest.raises(ValueError, match="this model takes"):
+        next(stream)
+    assert engine.last_run.windows == 3
 
 
 def test_model_may_be_switched_between_batches(engine, patch_model, windows):

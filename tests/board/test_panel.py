@@ -12,6 +12,7 @@ from qatlib.board import panel
 from qatlib.board.times import Times
 from qatlib.device.replay import Replay, by_width, shipped
 from qatlib.system import paths
+from tests import several_channels
 
 matplotlib.use("agg")
 
@@ -35,6 +36,15 @@ def replay():
     return Replay("sensor", whole.models, whole.windows[:5], whole.truth[:5])
 
 
+@pytest.fixture(scope="module", params=["seven independent", "five mixed, two forecast"])
+def several(request):
+    """Of several channels, all or some of them forecast."""
+    model = several_channels.MODELS[request.param]
+    windows = several_channels.windows(model, 3, 5)
+    truth = several_channels.windows(model, 9, 5)[:, : model.horizon, list(model.targets)]
+    return Replay("sensors", {"W8A8": model, "W4A4": replace(model, name="again")}, windows, truth)
+
+
 @pytest.fixture
 def engine():
     return NumpyEngine()
@@ -55,6 +65,22 @@ def test_shipped_models_are_of_one_kind_widest_first(replay):
 
 def test_truth_of_a_window_begins_the_next(replay):
     np.testing.assert_array_equal(replay.windows[1:, -1], replay.truth[:-1, 0])
+
+
+def test_what_does_not_go_together_is_not_played(replay, several):
+    model, (label, other) = replay.models["W8A8"], next(iter(several.models.items()))
+    for changed, message in (
+        ({"windows": replay.windows[:, :48]}, r"windows have shape \(48,\), the model W8A8 is for \(336,\)"),
+        ({"truth": replay.truth[:, :, None]}, r"truth has shape \(24, 1\), the model W8A8 is for \(24,\)"),
+        ({"models": {"W8A8": model, label + "x": other}}, "play what goes together"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replace(replay, **changed)
+    channels = (replace(other.channels[0], resolution=9.0), *other.channels[1:])
+    with pytest.raises(ValueError, match="the first model has channels"):
+        replace(several, models={"W8A8": other, "W4A4": replace(other, channels=channels)})
+    with pytest.raises(ValueError, match="no channel 'nothing' is forecast; there are sensor"):
+        several.step("nothing")
 
 
 def test_play_takes_every_window_through_every_model(engine, replay):
@@ -95,6 +121,26 @@ def test_forecast_figure_shows_units_and_every_width(replay):
     assert lines["truth so far"].get_ydata()[-1] == pytest.approx(replay.windows[at, -1] * replay.resolution)
     assert lines["truth so far"].get_xdata()[-1] == 0
     np.testing.assert_allclose(lines["what followed"].get_ydata(), replay.truth[at] * replay.resolution)
+
+
+def test_every_channel_has_its_own_units_and_truth(engine, several):
+    model = several.models["W8A8"]
+    forecasts = panel.play(engine, several)[0]["W8A8"]
+    assert several.channels == tuple(model.channels[i].name for i in model.targets)
+    for place, channel in enumerate(several.channels):
+        target = model.targets[place]
+        step = model.channels[target].resolution
+        ax = panel.plot_forecast(several, 2, {"W4A4": forecasts[2]}, channel=channel)
+        lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+        np.testing.assert_allclose(lines["truth so far"], several.windows[2, -panel.PAST :, target] * step)
+        np.testing.assert_allclose(lines["what followed"], several.truth[2, :, place] * step)
+        np.testing.assert_allclose(lines["forecast W4A4"], forecasts[2, :, place] * step)
+        assert ax.get_ylabel() == f"{channel} (sensor units)"
+        errors = np.abs(forecasts[:, :, place].astype(int) - several.truth[:, :, place]).mean(axis=1)
+        assert panel.mean_error(forecasts, several, channel) == pytest.approx(errors.mean() * step)
+        assert panel.mean_error(forecasts[3:], several, channel, first=3) == pytest.approx(errors[3:].mean() * step)
+        assert panel.typical(forecasts, several, channel) == np.argsort(errors, kind="stable")[2]
+    assert panel.mean_error(forecasts, several) == panel.mean_error(forecasts, several, several.channels[0])
 
 
 def test_width_keeps_its_colour(replay):
@@ -145,7 +191,7 @@ def test_steps_follow_the_windows_and_begin_again(engine, replay):
     for at in (1, 2, 3, 4, 0):
         np.testing.assert_array_equal(live.step(), model.forward(replay.windows[at : at + 1])[0])
     expected = panel.mean_error(model.forward(replay.windows), replay)
-    assert np.mean(live.errors["W8A8"][:5]) == pytest.approx(expected)
+    assert np.mean(live.errors["channel"]["W8A8"][:5]) == pytest.approx(expected)
     assert "W8A8" in live.axes.get_xlabel() and "(6)" in live.axes.get_xlabel()
     assert "simulated RTL" in live.figure.get_suptitle()
 
@@ -158,9 +204,9 @@ def test_buttons_play_switch_and_stop(engine, replay):
 
     async def reader():
         live.button.value = True
-        await until(lambda: len(live.errors["W8A8"]) > 2)
+        await until(lambda: len(live.errors["channel"]["W8A8"]) > 2)
         live.widths.value = "W2A2"
-        await until(lambda: len(live.errors["W2A2"]) > 1)
+        await until(lambda: len(live.errors["channel"]["W2A2"]) > 1)
         live.button.value = False
         await live.task
 
@@ -170,8 +216,26 @@ def test_buttons_play_switch_and_stop(engine, replay):
 
     asyncio.run(asyncio.wait_for(reader(), 60))
     assert bytes(live.image.value[:4]) == b"\x89PNG" and live.image.value != first
-    assert not live.errors["W4A4"] and engine.model is replay.models["W2A2"]
+    assert not live.errors["channel"]["W4A4"] and engine.model is replay.models["W2A2"]
     assert live.message.value == ""
+
+
+def test_a_channel_is_chosen_and_drawn_at_once(engine, replay, several):
+    pytest.importorskip("ipywidgets")
+    live = panel.Live(engine, several)
+    controls = live.show().children[0].children
+    assert live.channels.options == several.channels and live.channels in controls
+    first, at, last = live.image.value, live.at, several.channels[-1]
+    live.channels.value = last
+    assert live.image.value != first and live.at == at
+    assert live.axes.get_ylabel() == f"{last} (sensor units)"
+    live.step()
+    forecasts = several.models["W8A8"].forward(several.windows)
+    for channel in several.channels:  # those that are not drawn too
+        expected = panel.mean_error(forecasts[:2], several, channel)
+        assert np.mean(live.errors[channel]["W8A8"]) == pytest.approx(expected)
+    assert f"{panel.mean_error(forecasts[:2], several, last):.3g} (2)" in live.axes.get_xlabel()
+    assert len(panel.Live(engine, replay).show().children[0].children) == 2  # of a single channel there is no choice
 
 
 def test_what_goes_wrong_stands_in_the_panel(engine, replay, monkeypatch):

@@ -21,5 +21,7 @@ def spoiled(*replacements):
 
 
 def check(tmp_path, text, target=None):
+    """-> times, values, step"""
     path = write(tmp_path, text)
-    return cleaning.check(csv_file.read(path, target), path)
+    times, (values,), step = cleaning.check(csv_file.read(path, target), path)
+    return times, values, step

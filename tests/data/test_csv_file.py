@@ -208,10 +208,6 @@ def test_cases_of_the_attack(tmp_path, number):
             "times in column 'when' carry a time zone",
         ),
         (
-            "\n".join(f"{line},{i}" if i else f"{line},other" for i, line in enumerate(LINES)),
-            "TARGET=column.*'value', 'other'",
-        ),
-        (
             "\n".join(f"{line},{i}" if i else f"{line},date" for i, line in enumerate(LINES)),
             "2 columns are named 'date'",
         ),

@@ -7,7 +7,7 @@ import numpy as np
 import pooch
 import pytest
 
-from qatlib.data import sets, sources
+from qatlib.data import csv_file, series, sets, sources
 
 HOUR = np.timedelta64(3600, "s")
 
@@ -172,7 +172,7 @@ def test_regular_files_only(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     began = time.monotonic()
     for name in (tmp_path / "pipe.csv", tmp_path, "/dev/zero"):
-        for read in (sets.load, sets.read):
+        for read in (sets.load, csv_file.read):
             with pytest.raises(FileNotFoundError, match="no regular file"):
                 read(str(name))
     assert time.monotonic() - began < 5
@@ -201,14 +201,14 @@ def test_windows_of_each_split(regular, split, first, last):
 
 def test_windows_hold_what_they_should(regular):
     windows = regular.windows("test", 10, 3)
-    counts = sets.to_counts(regular.values, regular.resolution)
+    counts = series.to_counts(regular.values, regular.resolution)
     assert (windows.counts[5] == counts[795:805]).all()
     assert (windows.truth[5] == regular.standardise(regular.values)[805:808]).all()  # not rounded to counts
 
 
 def test_no_window_crosses_a_gap(gapped):
     assert gapped.gaps.tolist() == [300, 698]
-    for split in sets.SPLITS:
+    for split in series.SPLITS:
         windows = gapped.windows(split, 30, 10)
         first, last = gapped.times[windows.rows - 30], gapped.times[windows.rows + 9]
         assert (last - first == 39 * HOUR).all()
@@ -216,7 +216,7 @@ def test_no_window_crosses_a_gap(gapped):
 
 def test_lost_windows_are_counted(gapped):
     assert gapped.bounds == (598, 797, 997)
-    lost = {split: gapped.windows(split, 30, 10).lost for split in sets.SPLITS}
+    lost = {split: gapped.windows(split, 30, 10).lost for split in series.SPLITS}
     assert lost == {"train": 39, "validation": 39, "test": 0}  # a gap cuts 30 + 10 - 1 windows
     assert len(gapped.windows("train", 30, 10).rows) == 598 - 39 - 39
 
@@ -229,7 +229,7 @@ def test_gap_in_the_context_of_the_first_test_window(tmp_path):
 
 def test_windows_lost_in_the_weather_data(no_network):
     weather = sets.load("jfk-weather")
-    sizes = {split: weather.windows(split, 336, 24) for split in sets.SPLITS}
+    sizes = {split: weather.windows(split, 336, 24) for split in series.SPLITS}
     assert {split: (len(w.rows), w.lost) for split, w in sizes.items()} == {
         "train": (3847, 1017),
         "validation": (1127, 591),
@@ -270,15 +270,15 @@ def test_published_protocol(etth1, context):
 
 def test_counts_round_half_up():
     values = np.array([-1.5, -0.5, -0.25, 0.5, 1.5, 2.5])
-    assert sets.to_counts(values, 1.0).tolist() == [-1, 0, 0, 1, 2, 3]
-    assert sets.to_counts(np.array([-0.125, 0.125]), 0.25).tolist() == [0, 1]
+    assert series.to_counts(values, 1.0).tolist() == [-1, 0, 0, 1, 2, 3]
+    assert series.to_counts(np.array([-0.125, 0.125]), 0.25).tolist() == [0, 1]
 
 
 def test_counts_at_the_ends_of_sixteen_bits():
-    assert sets.to_counts(np.array([-32768.5, 32767.25]), 1.0).tolist() == [-32768, 32767]
+    assert series.to_counts(np.array([-32768.5, 32767.25]), 1.0).tolist() == [-32768, 32767]
     for value in (-32768.75, 32767.5, np.nan, np.inf):
         with pytest.raises(ValueError, match=f"row 1: {value} does not fit"):
-            sets.to_counts(np.array([0.0, value]), 1.0)
+            series.to_counts(np.array([0.0, value]), 1.0)
 
 
 @pytest.mark.parametrize(

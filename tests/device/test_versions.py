@@ -15,6 +15,7 @@ from qatlib.device.guard import Guard
 from qatlib.device.versions import Versions
 from qatlib.integer_model.artifact import ArtifactError
 from qatlib.system import disk
+from tests import several_channels
 
 WINDOWS = shipped.windows("jfk-weather")[0][:2]
 GUARDS = [Guard.fit(WINDOWS[:1]), Guard.fit(WINDOWS)]
@@ -70,24 +71,40 @@ def test_what_is_no_number_names_no_version(versions, version):
         versions.use(version)
 
 
-LIMITS = asdict(GUARDS[1])
+SAVED = asdict(GUARDS[1])
+LIMITS = SAVED["channels"][0]
+
+
+def saved(*channels, **fields):
+    """A guard's file, with Limits of these fields."""
+    return json.dumps({"guard": SAVED | {"channels": list(channels)} | fields})
+
+
 DAMAGED = {
     "cut": '{"guard": {"context": 3',
     "null": "null",
     "number": "12",
     "list": "[]",
     "fields missing": '{"guard": {"day": 24}}',
-    "an unknown field": json.dumps({"guard": LIMITS | {"\x1b[2J": 1}}),
-    "fraction": json.dumps({"guard": LIMITS | {"jump": 1.5}}),
-    "truth": json.dumps({"guard": LIMITS | {"jump": True}}),
-    "not a number": json.dumps({"guard": LIMITS | {"jump": float("nan")}}),
-    "beyond floats": json.dumps({"guard": LIMITS}).replace(f'"jump": {LIMITS["jump"]}', '"jump": 1e999'),
-    "5000 digits": json.dumps({"guard": LIMITS}).replace(f'"jump": {LIMITS["jump"]}', f'"jump": {"9" * 5000}'),
-    "twice": json.dumps({"guard": LIMITS}).replace('"jump"', '"jump": 1, "jump"'),
+    "an unknown field": saved(LIMITS, **{"\x1b[2J": 1}),
+    "an unknown limit": saved(LIMITS | {"\x1b[2J": 1}),
+    "a limit missing": saved({"low": 1}),
+    "fraction": saved(LIMITS | {"jump": 1.5}),
+    "truth": saved(LIMITS | {"jump": True}),
+    "not a number": saved(LIMITS | {"jump": float("nan")}),
+    "beyond floats": saved(LIMITS).replace(f'"jump": {LIMITS["jump"]}', '"jump": 1e999'),
+    "5000 digits": saved(LIMITS).replace(f'"jump": {LIMITS["jump"]}', f'"jump": {"9" * 5000}'),
+    "twice": saved(LIMITS).replace('"jump"', '"jump": 1, "jump"'),
+    "no channel": saved(),
+    "two channels": saved(LIMITS, LIMITS),
+    "more channels than any model": saved(*[LIMITS] * 1000),
+    "channels of another kind": saved(channels={"0": LIMITS}),
+    "channels without names": saved(list(LIMITS.values())),
+    "channels of nothing": saved(None),
     "deep": "[" * 100_000,
     "no text": b"\xff\xfe",
-    "another context": json.dumps({"guard": LIMITS | {"context": 48}}),
-    "another jump": json.dumps({"guard": LIMITS | {"jump": LIMITS["jump"] + 1}, "sha256": "0" * 64}),
+    "another context": saved(LIMITS, context=48),
+    "another jump": saved(LIMITS | {"jump": LIMITS["jump"] + 1})[:-1] + f', "sha256": "{"0" * 64}"}}',
 }
 
 
@@ -137,6 +154,24 @@ def test_a_guard_of_another_model_is_refused(versions):
     with pytest.raises(ValueError, match="the guard is for windows of 4 samples, the model for 336"):
         versions.add(shipped.load("jfk-weather", SMALL), Guard.fit(WINDOWS[:, :4], day=2))
     assert versions.add(shipped.load("jfk-weather", SMALL), GUARDS[0]) == 3
+
+
+def test_several_channels_have_a_guard_each(versions):
+    model = several_channels.MODELS["two independent"]
+    counts = several_channels.windows(model, 0, 20).clip(-9000, 9000)
+    guard = Guard.fit(counts, day=4)
+    assert versions.add(model, guard) == 3
+    loaded = versions.use(3)
+    assert loaded[1] == guard and guard.channels[0] != guard.channels[1]
+    np.testing.assert_array_equal(loaded[0].forward(counts), model.forward(counts))
+    with pytest.raises(ValueError, match=r"the guard is for 1 channel\(s\), the model for 2"):
+        versions.add(model, Guard.fit(counts[:, :, 0], day=4))
+    path = versions.folder / "0003" / "guard.json"
+    document = json.loads(path.read_text())
+    document["guard"]["channels"].reverse()
+    path.write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match="0003: the checksum does not match"):
+        versions.load(3)
 
 
 def add_ten(folder):

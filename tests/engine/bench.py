@@ -36,8 +36,8 @@ class Bench:
         self.program, self.rtl = compile(model, CONFIG), Rtl(CONFIG)
         load(self.rtl, self.program)
         counts = extreme_windows(model, 0, windows)
-        self.right, self.source = model.forward(counts), pad(counts)
-        words = -(-model.horizon // 4)
+        self.right, self.source = model.forward(counts), pad(self.program.sent(counts))
+        words = -(-self.program.outputs // 4)
         self.memory = np.full(GUARD + windows * words * 4, UNTOUCHED, np.int16)  # a guard is GUARD / 2 counts
         self.target = self.memory[GUARD // 2 : -GUARD // 2].reshape(windows, -1)
         self.rtl.map(inputs, self.source)
@@ -69,7 +69,7 @@ class Bench:
         self.start(**registers)
         status = self.end()
         assert (status.error, status.done) == (0, 1)
-        np.testing.assert_array_equal(self.target[:, : self.program.horizon], self.right)
+        np.testing.assert_array_equal(self.program.received(self.target[:, : self.program.outputs]), self.right)
 
 
 def fault(bench, cause, **registers):

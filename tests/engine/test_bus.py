@@ -9,6 +9,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.registers import OFFSETS, Status, bit
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import INPUT, OUTPUT
+from qatlib.integer_model.program import Channel
 from tests.engine.bench import CONFIG, ENABLE, GUARD, RESET, Bench, models_that_fit
 
 
@@ -24,7 +25,10 @@ def test_slow_memory(latency, stall):
 @pytest.mark.parametrize("anchor", [None, 5])
 def test_bursts_across_pages_and_at_the_ends_of_buffers(offset, anchor):
     """Bursts that cross 4 KiB or leave the buffers are answered with an error."""
-    model = replace(random_model(2, Shape("patch", 9, 19, horizon=77, d_model=5, factor=1)), anchor=anchor)
+    model = replace(
+        random_model(2, Shape("patch", 9, 19, horizon=77, d_model=5, factor=1)),
+        channels=(Channel("channel", 0.5, anchor),),
+    )
     bench = Bench(model, windows=4, inputs=INPUT + offset, outputs=OUTPUT + 0x1000 - offset + GUARD)
     bench.check()
 

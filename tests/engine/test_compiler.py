@@ -110,7 +110,7 @@ def changed(model, operations=None, **tensors):
     exports these."""
     new = object.__new__(IntegerModel)
     named = {name.replace("__", "."): value for name, value in tensors.items()}
-    for name in ("name", "context", "horizon", "resolution", "anchor", "arrays"):
+    for name in ("name", "context", "horizon", "channels", "mode", "targets", "arrays"):
         object.__setattr__(new, name, getattr(model, name))
     object.__setattr__(new, "tensors", {name: replace(t, **named.get(name, {})) for name, t in model.tensors.items()})
     object.__setattr__(

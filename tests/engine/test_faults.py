@@ -10,6 +10,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.registers import OFFSETS
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import INPUT, OUTPUT
+from qatlib.integer_model.program import Channel
 from tests.engine.bench import CONFIG, ENABLE, START, UNTOUCHED, Bench, fault
 
 
@@ -37,7 +38,12 @@ def test_short_and_misaligned_buffers(bench, registers):
 
 def test_a_window_across_the_end_of_the_address_space():
     """Nothing is read at the bottom of it, where the last count would be."""
-    bench = Bench(replace(random_model(2, Shape("patch", 9, 40, horizon=5, d_model=5, factor=1)), anchor=None))
+    bench = Bench(
+        replace(
+            random_model(2, Shape("patch", 9, 40, horizon=5, d_model=5, factor=1)),
+            channels=(Channel("channel", 0.5, None),),
+        )
+    )
     bench.rtl.map(0xFFFF_FE00, np.zeros(0x100, np.int16))
     fault(bench, "BUFFERS", IN_BASE=0xFFFF_FE00, IN_END=0xFFFF_FFF8)
 
@@ -81,7 +87,7 @@ def test_write_while_busy(bench, address):
     assert isa.CAUSE_NAMES[bench.end().cause] == "LOCKED"
     bench.rtl.write(OFFSETS["CTRL"], START | ENABLE)  # with the registers as they are
     assert bench.end().done
-    np.testing.assert_array_equal(bench.target[:, : bench.program.horizon], bench.right)
+    np.testing.assert_array_equal(bench.target[:, : bench.program.outputs], bench.right)
 
 
 def test_any_bit_of_any_program_word(bench):

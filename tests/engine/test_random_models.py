@@ -30,7 +30,9 @@ def test_every_kind_is_there(models):
     assert {o.attributes["heads"] for o in operations if o.kind == "scores"} == {1, 2, 3, 4}
     tensors = [t for m in models for t in m.tensors.values()]
     assert {t.high - t.low + 1 for t in tensors} >= {4, 8, 16, 32, 64, 128, 256} and any(t.zero_point for t in tensors)
-    assert any(m.anchor is None for m in models) and any(m.anchor is not None and m.anchor < 0 for m in models)
+    assert any(m.channels[0].anchor is None for m in models) and any(
+        m.channels[0].anchor is not None and m.channels[0].anchor < 0 for m in models
+    )
     asymmetric = [t for t in tensors if t.zero_point]
     assert any(t.zero_point == t.low < -8 for t in asymmetric) and any(t.zero_point == t.high > 7 for t in asymmetric)
     shapes = {(m.context % 4, m.horizon % 4) for m in models}
@@ -40,6 +42,15 @@ def test_every_kind_is_there(models):
     assert set(shifts) >= set(range(1, 41))
     biases = np.concatenate([a for m in models for name, a in m.arrays.items() if name.endswith(".bias")])
     assert biases.min() < -(1 << 23) and biases.max() > 1 << 23
+
+
+def test_half_have_several_channels(models):
+    several = [m for m in models if len(m.channels) > 1]
+    mixed = [m for m in several if m.mode == "mixed"]
+    assert 20 < len(several) < 40 and 5 < len(mixed) < len(several) - 5
+    assert {len(m.channels) for m in mixed} > {3, 4, 5, 6} and any(1 < len(m.targets) < len(m.channels) for m in mixed)
+    assert any(len({c.anchor is None for c in m.channels}) == 2 for m in mixed)
+    assert any(len(m.arrays["output.m"]) > 1 for m in several) and any(len(m.arrays["output.m"]) == 1 for m in several)
 
 
 def test_most_forecasts_change_with_the_window(models):
@@ -58,6 +69,7 @@ def test_a_shape_may_be_asked_for(family):
 
 def test_windows_go_to_the_edges(models):
     windows = extreme_windows(models[0], 0, 60)
-    assert windows.shape == (60, models[0].context) and windows.dtype == np.int16
-    assert windows.min() == -(1 << 15) and windows.max() == (1 << 15) - 1
-    assert any((w == w[0]).all() for w in windows) and len({w.tobytes() for w in windows}) > 40
+    assert windows.shape == (60, *models[0].window_shape) and windows.dtype == np.int16
+    for channel in windows.reshape(60, models[0].context, -1).transpose(2, 0, 1):
+        assert channel.min() == -(1 << 15) and channel.max() == (1 << 15) - 1
+        assert any((w == w[0]).all() for w in channel) and len({w.tobytes() for w in channel}) > 40

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qatlib.data import sets
+from qatlib.data.series import SPLITS, Dataset, Windows
 from qatlib.float_model import baselines
 
 
@@ -11,7 +12,7 @@ def series(values, *, step="1h"):
     """A data set of these values at a regular step."""
     values = np.asarray(values, dtype=np.float64)
     rows, step = len(values), np.timedelta64(int(step[:-1]), step[-1])
-    return sets.Dataset(
+    return Dataset(
         name="series",
         target="value",
         times=np.datetime64("2020-01-01", "s") + np.arange(rows) * step,
@@ -71,20 +72,20 @@ def test_daily_period(step, context, period):
 def test_ridge_finds_a_linear_law():
     """A sine obeys x[t+1] = 2 cos(w) x[t] - x[t-1]: ridge has to find it, and persistence to miss it."""
     dataset = series(100 + 10 * np.sin(np.arange(600) / 3))
-    train, validation, test = (dataset.windows(split, 16, 8) for split in sets.SPLITS)
+    train, validation, test = (dataset.windows(split, 16, 8) for split in SPLITS)
     error = baselines.mse(baselines.ridge(train, validation, test, dataset), test.truth)
     assert error < 1e-4 * baselines.mse(baselines.persistence(test, dataset), test.truth)
 
 
 def test_ridge_has_an_intercept(ramp):
-    train, validation, test = (ramp.windows(split, 4, 3) for split in sets.SPLITS)
+    train, validation, test = (ramp.windows(split, 4, 3) for split in SPLITS)
     np.testing.assert_allclose(baselines.ridge(train, validation, test, ramp), test.truth, atol=1e-6)
 
 
 def test_ridge_chooses_its_penalty_on_validation(ramp):
     """The truth of the test windows must not change the forecast."""
-    train, validation, test = (ramp.windows(split, 12, 6) for split in sets.SPLITS)
-    blind = sets.Windows(test.counts, np.zeros_like(test.truth), test.rows, 0)
+    train, validation, test = (ramp.windows(split, 12, 6) for split in SPLITS)
+    blind = Windows(test.counts, np.zeros_like(test.truth), test.rows, 0)
     np.testing.assert_array_equal(
         baselines.ridge(train, validation, blind, ramp), baselines.ridge(train, validation, test, ramp)
     )
@@ -92,7 +93,7 @@ def test_ridge_chooses_its_penalty_on_validation(ramp):
 
 @pytest.mark.parametrize(("context", "ridge_mse", "ridge_mae"), [(96, 0.0264, 0.1234), (336, 0.0259, 0.1219)])
 def test_known_errors_on_etth1(etth1, context, ridge_mse, ridge_mae):
-    train, validation, test = (etth1.windows(split, context, 24) for split in sets.SPLITS)
+    train, validation, test = (etth1.windows(split, context, 24) for split in SPLITS)
     forecasts = (
         (baselines.persistence(test, etth1), 0.0343, 0.1394),
         (baselines.seasonal(test, etth1), 0.0458, 0.1663),

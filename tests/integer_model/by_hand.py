@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from qatlib.integer_model.model import IntegerModel
-from qatlib.integer_model.program import Operation, Tensor, pack
+from qatlib.integer_model.program import Channel, Operation, Tensor, pack
 
 SIGNED = (-128, 127, 0)  # lowest and highest code, and the zero point
 
@@ -24,8 +24,7 @@ def by_hand(weight, bias, *, codes=SIGNED, input_shift=16, out=SIGNED, out_shift
         name="by-hand",
         context=context,
         horizon=horizon,
-        resolution=0.5,
-        anchor=anchor,
+        channels=(Channel("channel", 0.5, anchor),),
         operations=(
             Operation("quantise", "source", (), "source"),
             Operation("reshape", "flat", ("source",), "flat"),
@@ -62,7 +61,7 @@ def expected_by_hand(model, counts):
 
     rows = []
     for window in counts.tolist():
-        anchor = window[-1] if model.anchor is None else model.anchor
+        anchor = window[-1] if model.channels[0].anchor is None else model.channels[0].anchor
         q = [requantised(c - anchor, "source", source) for c in window]
         codes = [
             requantised(sum(w * v for w, v in zip(row, q, strict=True)) + b, "head", head)

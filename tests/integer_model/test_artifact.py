@@ -21,7 +21,7 @@ def test_round_trip(float_model, quantised, extreme_counts, tmp_path, family):
     model = qat.export(quantised(float_model(family, layers=2), QuantConfig(3, 5, 8, 6, "asymmetric")))
     model.save(tmp_path / "model.safetensors")
     again = IntegerModel.load(tmp_path / "model.safetensors")
-    for name in ("name", "context", "horizon", "resolution", "anchor", "operations", "tensors", "size_bytes"):
+    for name in ("name", "context", "horizon", "channels", "mode", "targets", "task", "operations", "tensors"):
         assert getattr(again, name) == getattr(model, name)
     assert model.arrays.keys() == again.arrays.keys()
     for name, array in model.arrays.items():
@@ -41,7 +41,7 @@ def test_the_official_library_reads_it(saved):
         assert array.dtype == model.arrays[name].dtype
         np.testing.assert_array_equal(array, model.arrays[name])
     with safetensors.safe_open(path, "numpy") as file:
-        assert file.metadata()["format"] == "qatlib" and file.metadata()["version"] == "1"
+        assert file.metadata()["format"] == "qatlib" and file.metadata()["version"] == "2"
 
 
 def test_every_dtype_and_extreme_value(tmp_path):
@@ -119,7 +119,7 @@ def test_damage_in_the_arrays_is_told_by_the_checksum(saved, damaged):
 def test_every_part_of_the_header_is_under_the_checksum(saved, damaged):
     header, data = parts(saved[1])
     document = json.loads(header["__metadata__"]["model"])
-    document["resolution"] *= 2
+    document["context"] *= 2
     name = next(n for n, e in header.items() if n != "__metadata__" and e["shape"] == [8])
     renamed = {(n + "x" if n == name else n): entry for n, entry in header.items()}
     changes = [

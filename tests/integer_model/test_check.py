@@ -55,7 +55,7 @@ def test_bad_arrays_are_named(arrays, message):
     ("change", "message"),
     [
         ({"context": 5}, r"quantise source: its output is \(4, 1\), not \(5, 1\)"),
-        ({"horizon": 3}, r"the output tensor has shape \(1, 2\), the horizon is 3"),
+        ({"horizon": 3}, r"the output tensor has shape \(1, 2\), 3 codes are forecast"),
         ({"operations": ()}, "begins with `quantise` and ends with `output`"),
         ({"arrays": {}}, "array head.bias, head.m, head.n is missing"),
         ({"tensors": {}}, "source"),

@@ -23,10 +23,11 @@ def test_a_foreign_safetensors_file(tmp_path):
         IntegerModel.load(tmp_path / "foreign.safetensors")
 
 
-def test_a_newer_version(saved, damaged):
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version(saved, damaged, version):
     header, data = parts(saved[1])
-    header["__metadata__"]["version"] = str(artifact.VERSION + 1)
-    with pytest.raises(ArtifactError, match=r"version '2', this qatlib reads version 1; update qatlib"):
+    header["__metadata__"]["version"] = str(version)
+    with pytest.raises(ArtifactError, match=rf"version '{version}', this qatlib reads version 2; update qatlib, or"):
         IntegerModel.load(damaged(joined(header, data)))
 
 
@@ -224,18 +225,29 @@ def test_a_whole_file_without_a_program(tmp_path, document):
         (lambda d: d["tensors"].update(head=3), "no valid program"),
         (lambda d: d.update(context=None), "no valid program"),
         (lambda d: d.update(context=10**12), "no valid program"),
-        (lambda d: d.update(horizon=7), "horizon is 7"),
-        (lambda d: d.update(resolution="fine"), "no valid program.*resolution"),
-        (lambda d: d.update(resolution=-0.5), "no valid program.*resolution"),
-        (lambda d: d.update(resolution=float("nan")), "NaN is no number"),
+        (lambda d: d.update(horizon=7), "7 codes are forecast"),
+        (lambda d: d["channels"][0].update(resolution="fine"), "no valid program.*resolution"),
+        (lambda d: d["channels"][0].update(resolution=-0.5), "no valid program.*resolution"),
+        (lambda d: d["channels"][0].update(resolution=float("nan")), "NaN is no number"),
         (lambda d: d["tensors"]["tokens.patches"].update(shape=[6.0, 8.0]), "no valid program"),
         (lambda d: d["tensors"]["head"].update(zero_point=0.5), "no valid program"),
         (
             lambda d: next(o for o in d["operations"] if o["kind"] == "scores")["attributes"].update(heads=2.0),
             "no valid program",
         ),
-        (lambda d: d.update(anchor=1.5), "no valid program.*anchor"),
-        (lambda d: d.update(anchor=10**9), "no valid program.*anchor"),
+        (lambda d: d["channels"][0].update(anchor=1.5), "no valid program.*anchor"),
+        (lambda d: d["channels"][0].update(anchor=10**9), "no valid program.*anchor"),
+        (lambda d: d["channels"][0].update(name="*/ evil"), "no valid program.*name"),
+        (lambda d: d["channels"][0].pop("name"), "no valid program.*name"),
+        (lambda d: d["channels"].append(d["channels"][0]), "two channels have one name"),
+        (lambda d: d.update(channels=[]), "it has 0 channels"),
+        (lambda d: d.update(channels={}), "must be lists"),
+        (lambda d: d.update(mode="both"), "mode 'both' must be independent or mixed"),
+        (lambda d: d.update(targets=[1]), "targets .* must be indices"),
+        (lambda d: d.update(targets=[]), "targets .* must be indices"),
+        (lambda d: d.update(task="paint"), "its task must be forecast"),
+        (lambda d: d.update(labels=["a"]), "its task must be forecast"),
+        (lambda d: d.update(threshold=1), "its task must be forecast"),
     ],
 )
 def test_a_whole_file_with_a_program_that_is_none(saved, tmp_path, change, message):

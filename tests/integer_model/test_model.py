@@ -48,7 +48,7 @@ def test_forward_is_codes_times_multiplier_plus_anchor(exported, extreme_counts,
     for codes, forecast, window in zip(
         model.output_codes(counts).tolist(), model.forward(counts).tolist(), counts.tolist(), strict=True
     ):
-        anchor = window[-1] if model.anchor is None else model.anchor
+        anchor = window[-1] if model.channels[0].anchor is None else model.channels[0].anchor
         wanted = [half_up(Fraction((code - zero_point) * m, 1 << n)) + anchor for code in codes]
         assert forecast == [max(-32768, min(32767, w)) for w in wanted]
 

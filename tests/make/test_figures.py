@@ -191,11 +191,13 @@ def test_bad_parameters_are_refused(variable, text, advice):
 def test_parameters_are_read(tmp_path, monkeypatch):
     (tmp_path / "own.csv").touch()
     monkeypatch.chdir(tmp_path)
-    environ = {"PROFILE": "full", "DATA": "own.csv", "TARGET": "oil temp", "CLEAN": "0", "CONTEXT": "96", "HORIZON": ""}
+    environ = {"PROFILE": "full", "DATA": "own.csv", "TARGET": "oil temp", "INPUTS": "load", "CLEAN": "0"}
+    environ |= {"CONTEXT": "96", "HORIZON": ""}
     expected = {
         "profile": "full",
         "data": str(tmp_path / "own.csv"),
         "target": "oil temp",
+        "inputs": "load",
         "clean": False,
         "context": 96,
     }

@@ -11,6 +11,7 @@ from qatlib.device import shipped
 from qatlib.engine.random_models import extreme_windows, random_model
 from qatlib.mcu import compiled, emulate, export, export_c
 from qatlib.system import toolchain
+from tests import several_channels
 
 STRICT = (
     "-std=c99 -O1 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes "
@@ -19,12 +20,13 @@ STRICT = (
 READER = """#include <stdio.h>
 #include <stdlib.h>
 #include "model.h"
+enum { WINDOW = MODEL_CONTEXT * MODEL_CHANNELS, FORECAST = MODEL_HORIZON * MODEL_TARGETS };
 int main(void) {
-    int16_t *counts = malloc(sizeof(int16_t) * MODEL_CONTEXT), *forecast = malloc(sizeof(int16_t) * MODEL_HORIZON);
+    int16_t *counts = malloc(sizeof(int16_t) * WINDOW), *forecast = malloc(sizeof(int16_t) * FORECAST);
     void *memory = malloc(MODEL_WORKSPACE);
-    while (fread(counts, sizeof(int16_t), MODEL_CONTEXT, stdin) == MODEL_CONTEXT) {
+    while (fread(counts, sizeof(int16_t), WINDOW, stdin) == WINDOW) {
         model_forecast(counts, forecast, memory);
-        fwrite(forecast, sizeof(int16_t), MODEL_HORIZON, stdout);
+        fwrite(forecast, sizeof(int16_t), FORECAST, stdout);
     }
     free(counts), free(forecast), free(memory);
     return 0;
@@ -44,7 +46,7 @@ def carried_out(model, counts, folder):
     toolchain.run([*compiler, *options, str(source), str(folder / "main.c"), "-o", str(folder / "main")])
     done = subprocess.run([folder / "main"], input=counts.astype("<i2").tobytes(), capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, "<i2").reshape(len(counts), model.horizon)
+    return np.frombuffer(done.stdout, "<i2").reshape(len(counts), *model.forecast_shape)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -53,6 +55,17 @@ def test_clean_c_of_random_models_equals_numpy(tmp_path, seed):
     model = random_model(seed)
     counts = extreme_windows(model, seed, 12)
     np.testing.assert_array_equal(carried_out(model, counts, tmp_path), model.forward(counts))
+
+
+@pytest.mark.parametrize("name", several_channels.MODELS)
+def test_models_of_several_channels(tmp_path, name):
+    """Independent and mixed, anchored and not, side by side at every sample."""
+    model = several_channels.MODELS[name]
+    counts = several_channels.windows(model, 1, 12)
+    expected = model.forward(counts)
+    np.testing.assert_array_equal(carried_out(model, counts, tmp_path), expected)
+    np.testing.assert_array_equal(compiled(model).forward(counts), expected)
+    assert len(np.unique(expected)) > 5  # they say something
 
 
 @pytest.mark.parametrize("name", shipped.names(SHIPPED))
@@ -127,6 +140,8 @@ def test_multiply_accumulates_of_the_default_shape():
     assert (
         emulate.multiply_accumulates(model) == tokens * (24 * d + 4 * d * d + 8 * d * d) + attention + tokens * d * 24
     )
+    several = several_channels.MODELS["seven independent"]
+    assert emulate.multiply_accumulates(several) == 7 * emulate.multiply_accumulates(several.channel(0))
 
 
 def test_low_bits_stay_packed(tmp_path):

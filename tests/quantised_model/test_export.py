@@ -82,8 +82,8 @@ def test_a_stream_that_is_positive_everywhere(float_model, batches, quantised, b
 
 
 def test_anchor_of_the_published_shape_is_the_training_mean(float_model, quantised, dataset):
-    assert qat.export(quantised(float_model("point"))).anchor == dataset.offset
-    assert qat.export(quantised(float_model("patch"))).anchor is None
+    assert qat.export(quantised(float_model("point"))).channels[0].anchor == dataset.offset
+    assert qat.export(quantised(float_model("patch"))).channels[0].anchor is None
 
 
 def test_a_width_of_its_own_where_a_wider_stream_enters_a_product(float_model, quantised):

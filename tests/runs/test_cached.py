@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from qatlib.data import sets
 from qatlib.float_model import baselines, transformer
+from qatlib.float_model.config import linear_config
 from qatlib.quantised_model import qat
 from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.runs import cached, scale_out, storage
@@ -146,6 +147,20 @@ def test_source_code_is_part_of_the_key(dataset, monkeypatch):
         cached.FLOAT_SOURCES
     )
     assert {"quantised_model", "integer_model"} <= set(cached.QUANT_SOURCES)
+
+
+def test_every_column_has_a_name_of_its_own_in_a_models_file():
+    assert cached.artifact_names(["a_-2", "a°", "a%", "a", "°C"]) == ("a_-2", "a_", "a_-3", "a", "c_C")
+
+
+def test_of_channels_that_are_read_alone_no_error_is_counted(sensor_csv):
+    recording = sets.load(str(sensor_csv), target="value", inputs="other")
+    mixed = replace(linear_config(48, 6, 3, 20), channels=2, mode="mixed", targets=(0,))
+    for targets in ((0,), (1,), (0, 1)):
+        run = replace(GRID[3], model=replace(mixed, targets=targets))
+        files = cached.compute(run, recording, [cached.compute(run.parents[0], recording, [])])
+        row = json.loads(files["row.json"])
+        assert row["mse_integer"] == pytest.approx(row["mse"], rel=0.02)
 
 
 def test_any_file_of_a_folder_counts(monkeypatch, tmp_path):

@@ -39,7 +39,7 @@ def program(request):
 
 def lone(program):
     """Cycles of a simulation in which the program begins ten cycles after the first word."""
-    return Cycles(10 + program.cycles + accelerator.OUT_DELAY + -(-program.horizon // 4), program.cycles, 0)
+    return Cycles(10 + program.cycles + accelerator.OUT_DELAY + -(-program.outputs // 4), program.cycles, 0)
 
 
 def test_operations_add_up_to_the_program(program):
@@ -54,7 +54,7 @@ def test_the_schedule_ends_with_the_last_word(program):
     cycles = lone(program)
     frame = accelerator.schedule(program, cycles, "W8A8").set_index("lane")
     assert frame.loc["bus out", "end"] == cycles.first
-    assert frame.loc["bus out", "end"] - frame.loc["bus out", "start"] == -(-program.horizon // 4)
+    assert frame.loc["bus out", "end"] - frame.loc["bus out", "start"] == -(-program.outputs // 4)
     assert frame.loc[frame["kind"] != "bus", "start"].min() == 10
 
 

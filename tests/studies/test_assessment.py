@@ -47,6 +47,7 @@ PRICES = {
     cost.SWITCHED: (39, 150_000, 2),
 }
 ERRORS = {("PTQ", 8): 0.05, ("PTQ", 4): 0.052, ("PTQ", 2): 0.07, ("QAT", 8): 0.05, ("QAT", 4): 0.051, ("QAT", 2): 0.06}
+ERRORS |= {(assessment.LINEAR, 4): 0.054}
 COUNTS = {"rv32imc": 600_000, "cortex-m4": 200_000, "xc7s15": 1_500, "pynq-z2": 500}  # instructions or cycles
 
 
@@ -81,15 +82,17 @@ def tables():
     """What notebook 11 writes, of that verdict."""
     verdict, terms = made_up_verdict(), Terms(years=5, megabyte=0.5, battery=32_400, visit=40)
     options = assessment.options(verdict, PRICES, 3600)
-    crossings = assessment.break_even(options, terms)
+    crossings = cost.break_even(options, terms)
     checked = pd.DataFrame({"outputs": [10], "equal": [10]})
     detection = pd.DataFrame({"strength": [0.0, 3.0], "found": [0.0, 99], "distrusted": [0.0, 99], "bar": [3.0, 3.0]})
+    methods = verdict.drop_duplicates(METHOD_COLUMNS[:3]).assign(mse_validation=lambda t: t["mse"] + 0.01)
     return {
         "verdict": verdict,
+        "methods": methods,
         "11_verdict": assessment.by_target(verdict, 3600),
         "11_gates": plan.gates(verdict, checked, detection, crossings),
         "11_break_even": crossings,
-        "11_money": assessment.money(options, terms, 3600),
+        "11_money": cost.money(options, terms, 3600),
     }
 
 
@@ -171,10 +174,11 @@ def test_the_page_is_written_from_the_tables_of_this_run(tables, tmp_path, monke
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
     for name, table in tables.items():
-        style.save_table(table, name)
+        if name != "methods":
+            style.save_table(table, name)
     (tmp_path / "11_axes.svg").write_text("<svg/>")
     experiment = Experiment("quick", "jfk-weather")
-    written = report.write(experiment).read_text(encoding="utf-8")
+    written = report.write(experiment, tables["methods"]).read_text(encoding="utf-8")
     windows, about = len(experiment.windows("test").rows), f"jfk-weather, {experiment.dataset.target}"
     data = re.search(r'lang="en">([^<]*); results come', written)[1]
     assert data.startswith(about) and data.endswith(f"quick profile: {windows:,} test windows, seeds: 1")
@@ -225,6 +229,18 @@ def test_a_model_that_loses_is_named_first(tables):
     lead = re.search(r'class="lead">.*', page)[0]
     assert lead.startswith('class="lead"><b>') and "by 20.0 % of its error" in lead
     assert "baseline forecasts better" not in report.page(tables, b"<svg/>", ("x", "x"))
+
+
+def test_a_linear_map_as_good_on_validation_is_named_the_better_product(tables):
+    methods = tables["methods"]
+    linear = methods["method"] == assessment.LINEAR
+    pages = []
+    for behind in (1.009, 1.02):
+        errors = methods["mse_validation"].mask(linear, behind * 0.061)
+        pages.append(report.page(tables | {"methods": methods.assign(mse_validation=errors)}, b"<svg/>", ("x", "x")))
+    assert "better product" in pages[0] and "優れた製品" in pages[0] and "+0.9 %" in pages[0]
+    assert "better product" not in pages[1] and "2.0 % above" in pages[1]
+    assert all("test error 0.0540, +5.9 % from" in page and "8 kB of flash" in page for page in pages)
 
 
 def test_strings_are_escaped(tables):
