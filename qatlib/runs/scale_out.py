@@ -122,11 +122,10 @@ def _compute(missing, dataset, name):
     submitted = _submit(cluster, missing, dataset)
     try:
         _gather(cluster, submitted, dataset, name)
-    except BaseException as error:
+    except KilledWorker as error:
+        raise RuntimeError(_death(error, submitted, local=not address)) from None
+    finally:  # what nobody waits for any more is not computed again where a worker dies later
         cluster.cancel(list(submitted.values()))
-        if isinstance(error, KilledWorker):
-            raise RuntimeError(_death(error, submitted, local=not address)) from None
-        raise
 
 
 def _with_workers(address):
@@ -197,22 +196,22 @@ def _submit(cluster, missing, dataset):
     Data and kept files are tasks of their own, so that they are there again after the worker that held them has died.
     """
     shared = cluster.submit(_same, dataset, key=f"data-{dataset.fingerprint}")
+    files = {}
+    order = list(missing)
+    for run in order:  # it grows: every parent comes after its children, so backwards before them
+        if run not in files:
+            files[run] = storage.kept(run, dataset)
+        order += () if files[run] else run.parents
     submitted = {}
-
-    def submit(run):
-        if run not in submitted:
-            key, files = run.key(dataset), storage.kept(run, dataset)
-            if files:
-                submitted[run] = cluster.submit(_same, files, key=f"kept-{key}")
-            else:
-                parents = [submit(parent) for parent in run.parents]
-                submitted[run] = cluster.submit(
-                    _carry_out, run, key, shared, parents, key=f"run-{key}", priority=cached.cost(run)
-                )
-        return submitted[run]
-
-    for run in missing:
-        submit(run)
+    for run in dict.fromkeys(reversed(order)):
+        key = run.key(dataset)
+        if files[run]:
+            submitted[run] = cluster.submit(_same, files[run], key=f"kept-{key}")
+        else:
+            parents = [submitted[parent] for parent in run.parents]
+            submitted[run] = cluster.submit(
+                _carry_out, run, key, shared, parents, key=f"run-{key}", priority=cached.cost(run)
+            )
     return submitted
 
 

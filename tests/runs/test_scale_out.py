@@ -1,5 +1,6 @@
 """Grids on several processes: what a kill leaves, of this process or of a worker, and what a cluster must say."""
 
+import gc
 import logging
 import os
 import re
@@ -25,6 +26,11 @@ from tests.runs.grid import FLOAT, GRID, MODEL, QAT, entries, finished
 LONG, LONG_QAT = replace(FLOAT, epochs=8, batch=16), replace(QAT, epochs=4, batch=16)
 LONG_GRID = [Run(MODEL, "float", seed, LONG) for seed in range(3)]
 LONG_GRID += [Run(MODEL, "qat-symmetric", 0, LONG, QuantConfig(4, 4), LONG_QAT, teachers=(0, 1))]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(scale_out, "RUN_TIMEOUT", 300)
 
 
 def wait_until(condition, *, seconds=300, alive=lambda: True):
@@ -113,6 +119,16 @@ def test_a_killed_worker_loses_nothing(build, dataset, monkeypatch):
     rows = finished(build)
     assert scale_out.collect(LONG_GRID, dataset).equals(table) and finished(build) == rows
     scale_out.client(cluster.scheduler_address).close(timeout=5)
+
+
+def test_a_finished_grid_leaves_no_task(build, dataset):
+    """Else a worker that dies later computes it again. Whatever Python's garbage collector does meanwhile."""
+    gc.disable()
+    try:
+        scale_out.collect(GRID[1:3], dataset)
+        wait_until(lambda: not scale_out.client("").cluster.scheduler.tasks, seconds=10)
+    finally:
+        gc.enable()
 
 
 def test_the_error_of_a_failing_run_reaches_the_caller(build, dataset):
