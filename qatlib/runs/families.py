@@ -203,6 +203,12 @@ class Families:
         rows = table[table["model"] == best.name]
         return Choice(best, rows, f"lowest error on validation in float, {rows['mse_validation'].mean():.4f}")
 
+    def against_float(self, choice):
+        """Change of a choice's test error against the float models of its seeds, in %, as a Series."""
+        runs = [self._float(choice.model, seed) for seed in choice.table["seed"]]
+        own = self.experiment.table(runs, "own float models", self.series)["mse"]
+        return 100 * (final_error(choice.table) / own.to_numpy() - 1)
+
     def against_linear(self, table):
         """Mean change of a run table's test error against the best linear map in float, in %."""
         base = self.linear.loc[self.linear["model"] == self.best_linear.name, "mse"].iloc[0]

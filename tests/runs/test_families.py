@@ -1,6 +1,7 @@
 """What validation chooses among families."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from qatlib.runs import families
@@ -70,6 +71,15 @@ def test_the_smallest_is_good_enough_and_nothing_smaller_is(studied):
 
 def test_every_integer_is_the_trained_model(studied):
     assert (studied.integers["equal_outputs"] == 1).all()
+
+
+def test_against_its_own_float_model(studied):
+    """Of the same seeds; a float model does not differ from itself."""
+    choice, best = studied.chosen(), studied.best_float()
+    floats = pd.concat([studied.linear, studied.encoders]).set_index(["model", "seed"])["mse"]
+    own = floats[[(choice.model.name, seed) for seed in choice.table["seed"]]].to_numpy()
+    np.testing.assert_allclose(studied.against_float(choice), 100 * (final_error(choice.table) / own - 1))
+    assert (studied.against_float(best) == 0).all()
 
 
 def test_against_the_best_linear_map(studied):
