@@ -112,6 +112,12 @@ def collect(grid, dataset, *, name=""):
     return pd.DataFrame([storage.row(run, dataset) for run in grid], columns=storage.COLUMNS)
 
 
+def each(function, jobs):
+    """The function of each job, on this machine's cores; a job whose worker dies is given to another one."""
+    cluster = _with_workers("")
+    return [future.result(timeout=RUN_TIMEOUT) for future in cluster.map(function, jobs, pure=False)]
+
+
 def _compute(missing, dataset, name):
     """Compute and keep runs and their parents. An error of a run is raised here, with what was finished before it kept;
     RuntimeError where its workers died."""

@@ -1,15 +1,12 @@
 """The frames behind figures and tables of notebook 09: forecasts in C, what they take, and what that costs."""
 
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
 from qatlib.mcu import compiled, emulate
+from qatlib.runs import scale_out
 from qatlib.studies import cost, published
 from qatlib.studies.accelerator import spread
 from qatlib.studies.style import PALETTE, in_unit, label_rows, say_evidence, unit_ticks
@@ -32,8 +29,7 @@ def on_host(subjects):
 def emulated(subjects, windows):
     """So many test windows on each emulated microcontroller, on all cores: a row a model, width and target."""
     jobs = [(s, target, windows) for s in subjects for target in emulate.TARGETS]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        return pd.DataFrame(pool.map(_emulated, jobs))
+    return pd.DataFrame(scale_out.each(_emulated, jobs))
 
 
 def _emulated(job):

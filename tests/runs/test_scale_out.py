@@ -146,6 +146,19 @@ def test_a_worker_with_other_sources_is_refused(build, dataset, monkeypatch):
         scale_out.collect(GRID[1:2], dataset)
 
 
+def die_once(job):
+    number, mark = job
+    if number == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def test_a_job_outlives_its_worker(tmp_path):
+    mark = tmp_path / "died"
+    assert scale_out.each(die_once, [(i, mark) for i in range(4)]) == [0, 2, 4, 6] and mark.exists()
+
+
 def die(run, key, dataset, parents):
     os.kill(os.getpid(), signal.SIGSEGV)
 
