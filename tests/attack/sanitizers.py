@@ -266,6 +266,7 @@ def trained(compiler, family, scheme, granularity):
     inputs = torch.randint(-3000, 3000, (35, config.context)).float()
     model = transformer.network(config, Sensor(0.01, 20.0, 3.0))
     twin = ptq.quantise(model, QuantConfig(4, 3, 8, 8, scheme=scheme, granularity=granularity), inputs)
+    fused._library.cache_clear()  # it may be another compiler's, or for another target
     library = Recorded(fused._library())
     with mock.patch.object(fused, "_library", lambda: library):
         network = fused.Fused(twin).train()
