@@ -28,6 +28,7 @@ from qatlib.quantised_model.quantisers import QuantConfig
 from qatlib.system import paths, toolchain
 from tests import several_channels
 from tests.attack.outcome import Outcome
+from tests.conftest import SHAPES
 
 SEED = 0
 COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++"), "ziglang": ("ziglang cc", "ziglang c++")}
@@ -37,13 +38,6 @@ SANITIZERS = {
     "ziglang": ("undefined", "-fsanitize-trap=undefined"),  # it has no address sanitizer
 }
 TARGETS = ("native", "x86-64-v3", "x86-64")
-SHAPES = {
-    "patch": {"patch": 8},
-    "point": {"patch": 1},
-    "decoder": {"patch": 8, "label": 10},
-    "linear": {"patch": 24, "rank": 3, "reach": 20},
-    "skip": {"patch": 8, "rank": 3, "reach": 19},
-}
 TIMEOUT = 300  # seconds
 
 # Every buffer as large as it says, at the least alignment that its type has.
@@ -262,7 +256,7 @@ def training(compiler, by, short):
 
 def trained(compiler, family, scheme, granularity):
     torch.manual_seed(SEED)
-    config = ModelConfig(family, context=24, horizon=5, d_model=12, heads=2, layers=2, dropout=0.0, **SHAPES[family])
+    config = ModelConfig(family, d_model=12, heads=2, layers=2, dropout=0.0, **SHAPES[family])
     inputs = torch.randint(-3000, 3000, (35, config.context)).float()
     model = transformer.network(config, Sensor(0.01, 20.0, 3.0))
     twin = ptq.quantise(model, QuantConfig(4, 3, 8, 8, scheme=scheme, granularity=granularity), inputs)
