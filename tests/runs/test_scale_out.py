@@ -126,7 +126,7 @@ def test_a_finished_grid_leaves_no_task(build, dataset):
     gc.disable()
     try:
         scale_out.collect(GRID[1:3], dataset)
-        wait_until(lambda: not scale_out.client("").cluster.scheduler.tasks, seconds=10)
+        wait_until(lambda: not scale_out.client("").cluster.scheduler.tasks)
     finally:
         gc.enable()
 
