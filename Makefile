@@ -4,6 +4,7 @@ PYTHON = python3
 PROFILE = full
 DATA = auto
 TARGET =
+TASK = forecast
 INPUTS =
 CLEAN =
 CONTEXT =
@@ -13,7 +14,7 @@ MODELS =
 BOARD = pynq-z2
 SCHEDULER =
 STORAGE =
-export PROFILE DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
+export PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
 
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
@@ -22,7 +23,7 @@ make attack    mutated files, random models, threads, kills and power cuts at le
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
-make verify    every committed model through the simulated engine, every window, and random models: overlays/engine/measured (half an hour to an hour)
+make verify    every committed model through the simulated engine, every window, and random models: what has changed, to overlays/engine/measured (up to an hour)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
 make overlay   bitstream, metadata and reports of BOARD, by Vivado
@@ -32,6 +33,7 @@ make clean     remove build/ (executed notebooks, cached runs) and caches; .venv
 Variables of make figures, as in `make figures PROFILE=quick`:
   PROFILE=full     full: 5 seeds and the whole grid; quick: 1 seed and a small grid
   DATA=auto        etth1, etth2, jfk-weather, or a CSV file; auto: etth1 where it can be had, else jfk-weather
+  TASK=forecast    what DATA is for: forecast, classify (TARGET is the column of labels) or detect (faults)
   TARGET=column    the CSV's column to forecast; several with commas between, all of numbers where none is named
   INPUTS=column    columns that notebook 12's models read besides
   CLEAN=1          repair the CSV first, and report what was changed
@@ -49,7 +51,7 @@ Variable of every target:
 endef
 
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-UNKNOWN := $(filter-out PYTHON PROFILE DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
+UNKNOWN := $(filter-out PYTHON PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN): see make help)
 endif

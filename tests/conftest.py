@@ -157,7 +157,7 @@ def both_codes():
 
     def codes(model, counts):
         integers, wide = qat.export(model), counts.astype(np.int64)
-        anchor = wide[:, -1:] if model.config.subtract_last else model.sensor.offset
+        anchor = np.where(model.config.subtract_last, wide[:, -1:], model.sensor.offset)
         return qat.output_codes(model, wide - anchor), integers.output_codes(counts) - integers.tensors[
             "head"
         ].zero_point

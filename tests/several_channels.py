@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from qatlib.engine.random_models import Shape, extreme_windows, random_model
+from qatlib.integer_model import detection
 from qatlib.integer_model.program import Channel
 
 SMALL = Shape("patch", tokens=3, patch=5, horizon=5, d_model=8, heads=2)
@@ -62,4 +63,32 @@ MODELS = {
     "two mixed, both forecast": mixed(4, 2, (0, 1)),
     "five mixed, two forecast": mixed(5, 5, (1, 3)),
     "three mixed, the last forecast": mixed(6, 3, (2,)),
+}
+
+
+def classifier(model):
+    """A model whose forecast becomes scores of labels."""
+    one = {"output.m": np.array([1 << 15], np.uint16), "output.n": np.array([15], np.uint8)}
+    labels = tuple(f"label{i}" for i in range(model.horizon))
+    return replace(model, task="classify", labels=labels, arrays=model.arrays | one)
+
+
+CLASSIFIERS = {
+    "one channel": classifier(random_model(7, SMALL)),
+    "three channels": classifier(mixed(8, 3, (0,))),
+}
+
+
+def detector(model, ahead):
+    """A model whose forecast is what rows are judged by."""
+    sound = windows(model, 1, 12).reshape(-1, *model.window_shape[1:]) >> 6
+    made = detection.detector(model, sound, ahead=ahead, smoothing=2, threshold=0)
+    return replace(made, threshold=int(1.1 * np.quantile(made.detect(sound)[0], 0.9)))
+
+
+DETECTORS = {
+    "one channel, by its own window": detector(random_model(9, SMALL), False),
+    "one channel, ahead": detector(random_model(9, SMALL), True),
+    "three channels, by their own window": detector(mixed(10, 3, (0, 1, 2)), False),
+    "three channels, ahead": detector(mixed(11, 3, (0, 1, 2)), True),
 }

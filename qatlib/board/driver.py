@@ -23,6 +23,7 @@ from qatlib.board.times import Times
 from qatlib.engine import compiler, hwh
 from qatlib.engine.program import Program
 from qatlib.engine.registers import MOST_WINDOWS, EngineError
+from qatlib.integer_model import detection
 from qatlib.integer_model.model import IntegerModel
 from qatlib.integer_model.units import in_units
 
@@ -106,10 +107,22 @@ class Engine(Control):
     # -- Forecasts
 
     def forecast(self, values):
-        """Forecast in sensor units: windows, or one window, of the model's `window_shape` -> float64 likewise.
-        ValueError for NaN and out of range."""
+        """In sensor units: windows, or one window, of the model's `window_shape` -> float64 forecasts likewise; of a
+        classifier (labels, scores). ValueError for NaN and out of range."""
         loaded = self._need_model()
         return in_units(values, loaded.model, partial(self._run, loaded))
+
+    def classify(self, counts):
+        """As `IntegerModel.classify`."""
+        loaded = self._need_model()
+        loaded.model.need("classify")
+        scores = self._run(loaded, counts)
+        return scores.argmax(axis=-1), scores
+
+    def detect(self, rows):
+        """As `IntegerModel.detect`, the network on the engine."""
+        loaded = self._need_model()
+        return detection.detect(loaded.model, rows, partial(self._run, loaded))
 
     def run(self, counts):
         """Forecast in counts: int16 windows -> int16 forecasts, as `IntegerModel.forward`. All by the model that is

@@ -126,6 +126,27 @@ def _write(path, columns):
         writer.writerows(zip(*columns.values()))
 
 
+def plot_labels(replay, at, told, ax=None, channel=None):
+    """A channel of window number `at`, in sensor units, and above it, sample by sample, the true label and what was
+    told: {window: number of the label}. -> Axes. channel: see Replay."""
+    ax = ax or plt.subplots(figsize=(7.5, 4))[1]
+    past, step = replay.past(channel)[at], replay.step(channel)
+    ax.plot(np.arange(len(past)) - len(past) + 1, past * step, color="black", lw=1)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))
+    windows = np.arange(max(0, at - len(past) + 1), at + 1)
+    rows = {"true": replay.truth[windows], "told": np.array([told.get(window, -1) for window in windows])}
+    for height, (row, labels) in zip((0.93, 0.86), rows.items(), strict=True):
+        ax.text(-len(past), height, row, transform=ax.get_xaxis_transform(), ha="right", va="center", fontsize=8)
+        for i in range(len(replay.labels)):
+            x = windows[labels == i] - at
+            ax.plot(x, np.full(len(x), height), "s", ms=4, color=f"C{i}", transform=ax.get_xaxis_transform())
+    handles = [plt.Line2D([], [], marker="s", ls="", color=f"C{i}", label=name) for i, name in enumerate(replay.labels)]
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncol=5, fontsize=8)
+    ax.set(xlabel="samples up to the last input", ylabel=f"{channel or replay.channels[0]} (sensor units)")
+    return ax
+
+
 class Live:
     """Plays the test windows through the overlay, a window a step; the reader starts and stops it, and picks the bits
     and, of several, the channel that is drawn while it runs. errors: {channel: {label: one a window}}"""
@@ -135,6 +156,7 @@ class Live:
         self.engine, self.replay, self.pause = engine, replay, pause
         self.at, self.task, self.image, self.channel = -1, None, None, replay.channels[0]
         self.errors = {channel: {label: [] for label in replay.models} for channel in replay.channels}
+        self.told = {}
         self.figure, self.axes = plt.subplots(figsize=(7.5, 4))
         plt.close(self.figure)  # drawn by `picture`, not once more by the notebook
         self.label = next(iter(replay.models))
@@ -169,24 +191,37 @@ class Live:
             self.image.value = self.picture()
 
     def step(self):
-        """The next window through the overlay, and the new picture's curves. -> its int16 forecast."""
+        """The next window through the overlay, and the new picture's curves. -> its int16 forecast, or scores."""
         self.at = (self.at + 1) % len(self.replay.windows)
         model = self.replay.models[self.label]
         if self.engine.model is not model:
             self.engine.load(model)
         forecasts = self.engine.run(self.replay.windows[self.at : self.at + 1])
         for channel, errors in self.errors.items():
-            errors[self.label].append(mean_error(forecasts, self.replay, channel, self.at))
+            errors[self.label].append(self._wrong(forecasts, channel))
         self.drawn = {self.label: forecasts[0]}
         self._draw()
         return forecasts[0]
 
+    def _wrong(self, forecasts, channel):
+        """Mean error of the forecast, in sensor units; of a classifier whether it told another label than the true
+        one."""
+        if not self.replay.labels:
+            return mean_error(forecasts, self.replay, channel, self.at)
+        self.told[self.at] = int(forecasts[0].argmax())
+        return float(self.told[self.at] != self.replay.truth[self.at])
+
     def _draw(self):
         self.axes.clear()
-        plot_forecast(self.replay, self.at, self.drawn, self.axes, self.channel)
+        if self.replay.labels:
+            what = "share told wrongly"
+            plot_labels(self.replay, self.at, self.told, self.axes, self.channel)
+        else:
+            what = "mean error"
+            plot_forecast(self.replay, self.at, self.drawn, self.axes, self.channel)
         errors = self.errors[self.channel].items()
         seen = ", ".join(f"{label} {np.mean(e):.3g} ({len(e)})" for label, e in errors if e)
-        self.axes.set_xlabel(f"samples after the last input\nmean error so far (windows): {seen}")
+        self.axes.set_xlabel(f"{self.axes.get_xlabel()}\n{what} so far (windows): {seen}")
         _entitle(self.figure, self.replay, self.engine)
 
     def picture(self):

@@ -117,20 +117,17 @@ def choose_columns(frame, target=None, path="table", inputs=None):
     columns, head = list(frame.columns), frame.head(100)
     at, often = {name: i for i, name in enumerate(columns)}, Counter(columns)
     listed = f"its columns are {', '.join(map(shown, columns[:50]))}" + ", .." * (len(columns) > 50)
-    timed = [name for i, name in enumerate(columns) if np.mean([is_time(cell) for cell in head.iloc[:, i]]) > 0.5]
-    called = [name for name in columns if name.lower() in TIME_NAMES]
-    choices = [name for name in called if name in timed] or timed or called
-    if not choices:
-        raise ValueError(f"{path}: no column of times such as {EXAMPLE}; {listed}")
-    time = choices[0]
-    if is_time(time):
-        raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
-    read = names(inputs, columns) if inputs else []
+    time = _time_column(columns, head, path, listed)
+    every = inputs == ALL and ALL not in columns  # but for the target
+    read = names(inputs, columns) if inputs and not every else []
     others = [name for name in columns if name not in {time, *read}]
     if takes_all(target, columns):
         wanted = _numeric(others, [head.iloc[:, at[name]] for name in others], path)
     else:
         wanted = names(target, columns)
+    if every:
+        others = [name for name in others if name not in wanted]
+        read = _numeric(others, [head.iloc[:, at[name]] for name in others], path)
     if not wanted:
         raise ValueError(f"{path}: no column of numbers to forecast with TARGET=column (target='column'); {listed}")
     if len(wanted) + len(read) > MOST_CHANNELS:
@@ -148,6 +145,17 @@ def choose_columns(frame, target=None, path="table", inputs=None):
         if often[name] > 1:
             raise ValueError(f"{path}: {often[name]} columns are named {shown(name)}; rename all but one")
     return time, *wanted, *read
+
+
+def _time_column(columns, head, path, listed):
+    timed = [name for i, name in enumerate(columns) if np.mean([is_time(cell) for cell in head.iloc[:, i]]) > 0.5]
+    called = [name for name in columns if name.lower() in TIME_NAMES]
+    choices = [name for name in called if name in timed] or timed or called
+    if not choices:
+        raise ValueError(f"{path}: no column of times such as {EXAMPLE}; {listed}")
+    if is_time(choices[0]):
+        raise ValueError(f"{path}: its first line holds data, not column names; add a header line such as date,value")
+    return choices[0]
 
 
 def _numeric(columns, cells, path):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pooch
@@ -11,29 +12,29 @@ from qatlib.data.cells import printable
 from qatlib.system.paths import EMBEDDED
 
 FOLDER = "QATLIB_DATA_DIR"  # environment variable: a folder that is looked at before anything is downloaded
-ETT_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
+GITHUB = "https://raw.githubusercontent.com/"
+HOSTS = {  # where a file is downloaded from, by how its path begins
+    "ETT": GITHUB + "zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/ETT",
+    "skab/": GITHUB + "waico/SKAB/b2c0d46c2971dcbfe71e26087b6d231998bb91c2/data/",
+    "strikewatch/": GITHUB + "tianheng-ling/StrikeWatch/51757d760af254860f97c7494f33bb922653d8f0/data/csv/",
+}
+REGISTRY = "registry.txt"  # of the embedded folder: path and SHA-256 of every file that belongs to a known data set
 TIMEOUT = 20  # seconds without an answer after which a download is given up
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set known by name; `published`: downloaded, and split by months."""
+    """A series known by name; `published`: downloaded, and split by months."""
 
     file: str
     target: str
-    sha256: str
     published: bool
 
 
 SOURCES = {
-    "etth1": Source("ETTh1.csv", "OT", "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066", True),
-    "etth2": Source("ETTh2.csv", "OT", "a3dc2c597b9218c7ce1cd55eb77b283fd459a1d09d753063f944967dd6b9218b", True),
-    "jfk-weather": Source(
-        "jfk_weather_2013.csv",
-        "temperature_c",
-        "03339ce2a3161c8f8552027f0d81022eda35ee7042e24833168153ac3d18fc49",
-        False,
-    ),
+    "etth1": Source("ETTh1.csv", "OT", True),
+    "etth2": Source("ETTh2.csv", "OT", True),
+    "jfk-weather": Source("jfk_weather_2013.csv", "temperature_c", False),
 }
 
 
@@ -65,38 +66,46 @@ def _locate(name):
 
 
 def fetch(name):
-    """Path of a known data set's file, its sha256 checked: QATLIB_DATA_DIR first, else the embedded file or pooch's
+    """Path of a known data set's one file; see `fetch_file`."""
+    return fetch_file(SOURCES[name].file)
+
+
+@lru_cache
+def registry():
+    """{path: SHA-256} of every file that belongs to a known data set."""
+    return dict(line.split() for line in (EMBEDDED / REGISTRY).read_text().splitlines())
+
+
+def fetch_file(file):
+    """Path of a file of the registry, its SHA-256 checked: QATLIB_DATA_DIR first, else the embedded one or pooch's
     cache and download.
 
     Raises Unavailable, or ValueError for a file that is not the one it should be.
     """
-    source, folder = SOURCES[name], os.environ.get(FOLDER)
+    sha256, folder = registry()[file], os.environ.get(FOLDER)
     if folder and not Path(folder).is_dir():
         raise ValueError(f"{FOLDER}={folder} is no folder; correct or unset it")
-    if folder and (Path(folder) / source.file).is_file():
-        return _verified(Path(folder) / source.file, source)
-    if not source.published:
-        return _verified(EMBEDDED / source.file, source)
-    cache = pooch.os_cache("qatlib")
+    if folder and (Path(folder) / file).is_file():
+        return _verified(Path(folder) / file, sha256)
+    begins = next((begins for begins in HOSTS if file.startswith(begins)), None)
+    if begins is None:
+        return _verified(EMBEDDED / file, sha256)
+    url, name, cache = HOSTS[begins] + file.removeprefix(begins), file.replace("/", "-"), pooch.os_cache("qatlib")
     pooch.get_logger().setLevel("WARNING")
     try:
-        download = pooch.HTTPDownloader(timeout=TIMEOUT)
         return Path(
-            pooch.retrieve(ETT_URL + source.file, f"sha256:{source.sha256}", source.file, cache, downloader=download)
+            pooch.retrieve(url, f"sha256:{sha256}", name, cache, downloader=pooch.HTTPDownloader(timeout=TIMEOUT))
         )
     except (OSError, ValueError) as error:  # no network, no room, or another file than expected came
         raise Unavailable(
-            f"{source.file} could not be downloaded ({type(error).__name__}: {str(error)[:100]}). Set {FOLDER} "
-            f"to a folder that holds it, "
-            f"or put it at {cache / source.file}, or take DATA=jfk-weather. It is {ETT_URL}{source.file}"
+            f"{file} could not be downloaded ({type(error).__name__}: {str(error)[:100]}). Set {FOLDER} to a folder "
+            f"that holds it, or put it at {cache / name}, or take DATA=jfk-weather. It is {url}"
         ) from error
 
 
-def _verified(path, source):
-    if _sha256(path) != source.sha256:
-        raise ValueError(
-            f"{path} is not the {source.file} that is expected (sha256 {source.sha256}); replace or remove it"
-        )
+def _verified(path, sha256):
+    if _sha256(path) != sha256:
+        raise ValueError(f"{path} is not the file that is expected (sha256 {sha256}); replace or remove it")
     return path
 
 

@@ -12,10 +12,11 @@ class Replay:
     """title: the data, for figures; models: {"W4A4": IntegerModel, ..} of the same channels, context and horizon.
 
     windows: counts as the models take them, int16 (n, context) or (n, context, channels), each a sample after the one
-    before; truth: what followed, int16 (n, horizon) or (n, horizon, targets).
+    before; truth: what followed, int16 (n, horizon) or (n, horizon, targets); of classifiers the label of each window's
+    last sample, (n,).
 
-    `channel` of a method: the name of a forecast channel, by default the first. ValueError tells which there are, and
-    names windows or truth that the models do not go with.
+    `channel` of a method: the name of a forecast channel, of a classifier of any, by default the first. ValueError
+    tells which there are, and names windows or truth that the models do not go with.
     """
 
     title: str
@@ -27,7 +28,7 @@ class Replay:
         for label, model in self.models.items():
             for what, given, wanted in (
                 ("windows have shape", self.windows.shape[1:], model.window_shape),
-                ("truth has shape", self.truth.shape[1:], model.forecast_shape),
+                ("truth has shape", self.truth.shape[1:], () if model.task == "classify" else model.forecast_shape),
                 ("the first model has channels", _columns(self._model), _columns(model)),
             ):
                 if given != wanted:
@@ -39,13 +40,22 @@ class Replay:
         return self._model.resolution
 
     @property
+    def labels(self):
+        """Names of the labels; () where the models forecast."""
+        return self._model.labels
+
+    @property
     def channels(self):
-        """Names of the forecast channels."""
-        return tuple(self._model.channels[i].name for i in self._model.targets)
+        """Names of the channels that can be drawn: those forecast, of a classifier all."""
+        return tuple(self._model.channels[i].name for i in self._drawn)
+
+    @property
+    def _drawn(self):
+        return range(len(self._model.channels)) if self.labels else self._model.targets
 
     def past(self, channel=None):
         """The windows of a channel: int16 (n, context)."""
-        return self.windows if self.windows.ndim == 2 else self.windows[:, :, self._model.targets[self._place(channel)]]
+        return self.windows if self.windows.ndim == 2 else self.windows[:, :, self._drawn[self._place(channel)]]
 
     def ahead(self, counts, channel=None):
         """Of forecasts, or truth, that of a channel: (.., horizon) or (.., horizon, targets) -> (.., horizon)."""
@@ -53,7 +63,7 @@ class Replay:
 
     def step(self, channel=None):
         """Sensor units per count of a channel."""
-        return self._model.channels[self._model.targets[self._place(channel)]].resolution
+        return self._model.channels[self._drawn[self._place(channel)]].resolution
 
     @property
     def _model(self):

@@ -1,9 +1,10 @@
-"""The trained models that ship with the project, and test windows of the data that may: list and load, with numpy
-alone.
+"""The trained models that ship with the project, and test rows of the data that may: list and load, with numpy alone.
 
 `overlays/models/<dataset>/<name>.safetensors`; names tell the model's shape and bits of weights and activations.
-`qatlib.make.shipped_models` makes them; `overlays/models/models.csv` holds their errors, as measured then, and
-`overlays/models/outputs.csv` what they forecast: what may differ on no machine.
+`recording.npy` beside them, int16 (rows,) or (rows, channel), is what they are shown with, and `labels.npy`, one for
+each row, is what classifiers and detectors shall say.
+`qatlib.make.shipped_models` makes them; `overlays/models/models.csv` and `decisions.csv` hold their errors, as measured
+then, and `overlays/models/outputs.csv` what they forecast: what may differ on no machine.
 """
 
 import csv
@@ -34,10 +35,26 @@ def load(dataset, name):
     return IntegerModel.load(folder(dataset) / f"{name}.safetensors")
 
 
+def recording(dataset):
+    """Test rows in counts, in the order of time, and the label of each; None where they have none."""
+    rows, labels = folder(dataset) / "recording.npy", folder(dataset) / "labels.npy"
+    return np.load(rows, allow_pickle=False), np.load(labels, allow_pickle=False) if labels.is_file() else None
+
+
 def windows(dataset):
-    """Test windows in counts, each a sample after the one before: int16 (n, context), and what followed, int16 (n,
-    horizon)."""
-    return tuple(np.load(folder(dataset) / f"{name}.npy", allow_pickle=False) for name in ("windows", "truth"))
+    """Test windows in counts, each a sample after the one before: int16 (n, context) or (n, context, channel), and the
+    truth of each: what followed, int16 (n, horizon), or the label of its last row, (n,)."""
+    model, (rows, labels) = load(dataset, names(dataset)[0]), recording(dataset)
+    found = _sliding(rows, model.context)
+    if labels is not None:
+        return found, labels[model.context - 1 :]
+    truth = _sliding(rows[model.context :], model.horizon)
+    return found[: len(truth)], truth
+
+
+def _sliding(rows, length):
+    found = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)
+    return np.ascontiguousarray(np.moveaxis(found, -1, 1))
 
 
 def outputs():
@@ -52,9 +69,9 @@ def digest(forecasts):
 
 
 def reference_windows(dataset, model):
-    """Windows for a model: those that ship with its data set, or walks from a seed where none may; int16 (n,
-    context)."""
-    if (folder(dataset) / "windows.npy").is_file():
+    """Windows for a model: those that ship with its data set, or walks from a seed where none may; int16 (n, context),
+    (n, context, channel)."""
+    if (folder(dataset) / "recording.npy").is_file():
         return np.ascontiguousarray(windows(dataset)[0][:, -model.context :])
     rng = np.random.RandomState(0)  # the generator whose numbers NumPy never changes
     reach = 1 << np.arange(WALKS)[:, None] % 13

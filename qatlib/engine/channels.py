@@ -15,11 +15,11 @@ from qatlib.engine.memory import DoesNotFit, Unsupported
 
 
 def anchor(b, channel):
-    """From here on this channel's anchor is subtracted and added back. Nothing to do where it already is; of a single
-    channel a register says what it is."""
-    constant = b.model.channels[channel].anchor
+    """From here on this channel's anchor is subtracted and added back; None: zero. Nothing to do where it already is;
+    of a single channel a register says what it is."""
+    constant = 0 if channel is None else b.model.channels[channel].anchor
     wanted = (channel, None) if constant is None else (None, constant)
-    if len(b.model.channels) == 1 or b.anchor == wanted:
+    if b.anchor == wanted or (len(b.model.channels) == 1 and channel is not None):
         return
     b.anchor, path = wanted, b.model.operations[0].path
     fields, made = {"tokens": 1, "groups": 1, "chunks": 1, "dest": "none"}, [_anchor_access(s.ANCHOR_LATENCY)]
@@ -113,7 +113,7 @@ def output(b, operation):
     tokens, each = tensor.shape[0], tensor.shape[1] // targets
     done = loops(tokens, each)
     for i, channel in enumerate(model.targets):
-        anchor(b, channel)
+        anchor(b, None if model.task == "classify" else channel)
         base = x.base + int(x.positions[i]) // b.rows
         rows = base + np.arange(tokens)[:, None] * x.stride + np.arange(each) // b.rows
         fields = {

@@ -14,7 +14,9 @@ class ModelConfig:
     look-back; `rank` and `reach` are those of the linear map of `linear` and `skip`: the last `reach` samples, through
     `rank` numbers, to the horizon. head_rank: numbers between the encoder and a long horizon, 0 for one whole
     matrix. channels: of the sensor; `independent` ones share one network, which sees one at a time and forecasts each,
-    `mixed` ones are seen at once, and those at the indices `targets` are forecast."""
+    `mixed` ones are seen at once, and those at the indices `targets` are forecast. labels: of a classifier, whose
+    horizon is a score for each. anchors: for each channel whether its last sample is subtracted, else the training
+    mean; as the family has it where there are none."""
 
     family: str = "patch"
     context: int = 336
@@ -31,6 +33,8 @@ class ModelConfig:
     channels: int = 1
     mode: str = "independent"
     targets: tuple[int, ...] = (0,)
+    labels: tuple[str, ...] = ()
+    anchors: tuple[bool, ...] = ()
 
     def __post_init__(self):
         if self.family not in FAMILIES + RIVALS:
@@ -58,8 +62,11 @@ class ModelConfig:
             raise ValueError(f"head_rank {self.head_rank}: `patch` and `skip` alone have a head of low rank, from 1 on")
         if self.mode not in ("independent", "mixed") or self.channels < 1:
             raise ValueError(f"{self.channels} channels, {self.mode}: there must be some, independent or mixed")
-        if self.mode == "mixed" and self.family not in ("patch", "linear", "skip"):
-            raise ValueError(f"{self.family}: its channels must be independent; patch, linear and skip alone mix them")
+        mixing = ("patch", "point", "cnn") if self.labels else ("patch", "linear", "skip")
+        if self.mode == "mixed" and self.family not in mixing:
+            raise ValueError(f"{self.family}: its channels must be independent; {', '.join(mixing)} alone mix them")
+        if self.labels and (self.family not in mixing or len(self.labels) != self.horizon):
+            raise ValueError(f"{self.family}: {', '.join(mixing)} classify, with a score for each label as horizon")
         if list(self.targets) != sorted(set(self.targets) & set(range(self.channels))) or not self.targets:
             raise ValueError(f"targets {self.targets} must be some of the {self.channels} channels, in their order")
 
@@ -87,10 +94,14 @@ class ModelConfig:
         return self.context // self.patch
 
     @property
+    def task(self):
+        return "classify" if self.labels else "forecast"
+
+    @property
     def subtract_last(self):
-        """The published `point` model and the rivals see the samples as they are; the others see the change from the
-        last one."""
-        return self.family not in ("point", *RIVALS)
+        """For each channel: the published `point` model and the rivals see the samples as they are; the others see the
+        change from the last one."""
+        return self.anchors or (self.family not in ("point", *RIVALS) and not self.labels,) * self.channels
 
     @property
     def name(self):

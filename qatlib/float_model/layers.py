@@ -162,8 +162,8 @@ class LastTokens(nn.Module):
 
 
 class Output(nn.Module):
-    """(batch, ..) -> (batch, horizon, target), of a single channel (batch, horizon): the end of the network, before the
-    anchor is added back."""
+    """(batch, ..) -> (batch, horizon, target), of a single channel (batch, horizon), of a classifier (batch, label):
+    the end of the network, before the anchor is added back."""
 
     def __init__(self, config):
         super().__init__()
@@ -174,7 +174,7 @@ class Output(nn.Module):
 
     def unfolded(self, x):
         """(batch of the network, horizon * its outputs) as forecasts."""
-        if self.config.channels == 1:
+        if self.config.channels == 1 or self.config.task == "classify":
             return x
         if self.config.mode == "independent":
             return x.unflatten(0, (-1, self.config.channels)).transpose(1, 2)

@@ -81,9 +81,9 @@ class Fits(nn.Module):
 class Convolutions(nn.Module):
     """Three convolutions, each with half the samples of the one before it, and a linear layer."""
 
-    def __init__(self, context, horizon):
+    def __init__(self, context, horizon, channels=1):
         super().__init__()
-        sizes = (1, WIDTH, WIDTH, WIDTH)
+        sizes = (channels, WIDTH, WIDTH, WIDTH)
         convolutions = [nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(sizes)]
         self.encode = nn.Sequential(*(part for c in convolutions for part in (c, nn.ReLU())))
         for _ in convolutions:
@@ -91,7 +91,11 @@ class Convolutions(nn.Module):
         self.map = nn.Linear(WIDTH * context, horizon)
 
     def forward(self, x):
-        return self.map(self.encode((x - x[:, -1:]).unsqueeze(1)).flatten(1)) + x[:, -1:]
+        return self.scores((x - x[:, -1:]).unsqueeze(2)) + x[:, -1:]
+
+    def scores(self, x):
+        """(batch, sample, channel) -> (batch, horizon), for a classifier."""
+        return self.map(self.encode(x.transpose(1, 2)).flatten(1))
 
 
 class Lstm(nn.Module):
@@ -124,10 +128,16 @@ class Rival(nn.Module):
         super().__init__()
         self.config, self.sensor = config, sensor
         self.source, self.output = Source(sensor.unit, config.mode), Output(config)
-        self.inner = RIVALS[config.family](config.context, config.horizon)
+        if config.task == "classify":
+            self.inner = Convolutions(config.context, config.horizon, config.inputs)
+        else:
+            self.inner = RIVALS[config.family](config.context, config.horizon)
 
     def forward(self, difference):
-        return self.output(self.inner(self.source(difference).squeeze(-1)))
+        samples = self.source(difference)
+        if self.config.task == "classify":
+            return self.output(self.inner.scores(samples))
+        return self.output(self.inner(samples.squeeze(-1)))
 
     def start(self, training, validation):
         """Nothing to begin from."""

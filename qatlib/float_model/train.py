@@ -42,7 +42,8 @@ class Hook:
 @dataclass(frozen=True)
 class Batches:
     """Windows as the models take them: inputs (n, context), counts minus anchor; targets (n, horizon), standardised
-    truth minus anchor; of several channels with one more axis for them."""
+    truth minus anchor; of several channels with one more axis for them. For a classifier targets are (n, label): what
+    the window's label weighs, at its place."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -52,14 +53,23 @@ class Batches:
 
 
 def batches(windows, sensor, *, subtract_last, targets=None):
-    """data.Windows -> Batches, in float32. targets: of several channels the indices of those that are forecast; None:
-    all."""
+    """data.Windows -> Batches, in float32. subtract_last: for each channel. targets: of several channels the indices of
+    those that are forecast; None: all."""
     counts = windows.counts.astype("float64")
-    anchor = counts[:, -1:] if subtract_last else np.broadcast_to(sensor.offset, counts[:, -1:].shape)
+    anchor = np.where(subtract_last, counts[:, -1:], sensor.offset)
     last = (anchor * sensor.resolution - sensor.mean) / sensor.std
     change = windows.truth - last
     change = change if change.ndim == 2 or targets is None else change[:, :, list(targets)]
     return Batches(torch.from_numpy(counts - anchor).float(), torch.from_numpy(change).float())
+
+
+def labelled_batches(windows, sensor, *, subtract_last, weights):
+    """data.LabelledWindows -> Batches, in float32. weights: of the labels, (label,)."""
+    counts = windows.counts.astype("float64")
+    anchor = np.where(subtract_last, counts[:, -1:], sensor.offset)
+    return Batches(
+        torch.from_numpy(counts - anchor).float(), torch.from_numpy(np.diag(weights)[windows.labels]).float()
+    )
 
 
 @torch.no_grad()
@@ -69,14 +79,14 @@ def forecast(model, inputs, *, batch=512):
     return torch.cat([model(part) for part in inputs.split(batch)])
 
 
-def mse(model, data):
-    """Mean squared error in standardised units."""
-    return F.mse_loss(forecast(model, data.inputs), data.targets).item()
+def mse(model, data, loss=F.mse_loss):
+    """Mean squared error in standardised units, or another mean loss."""
+    return loss(forecast(model, data.inputs), data.targets).item()
 
 
-def fit(network, train, validation, config, *, seed, hooks=()):
+def fit(network, train, validation, config, *, seed, hooks=(), loss=F.mse_loss):
     """Train in place; the network ends with the averaged weights of the epoch with the lowest validation error
-    (or as it came, if none is lower).
+    (or as it came, if none is lower). loss: (forecasts, targets) -> the error.
 
     Returns the validation errors, from before the first epoch on, and the seconds spent in training steps.
     """
@@ -86,14 +96,14 @@ def fit(network, train, validation, config, *, seed, hooks=()):
     adam, schedule = optimiser(network, config, steps=steps)
     averaged, choices = _state(network, adam)
     average, best = [s.clone() for s in averaged], [s.clone() for s in averaged + choices]
-    errors, seconds, taken = [mse(network, validation)], 0.0, 0
+    errors, seconds, taken = [mse(network, validation, loss)], 0.0, 0
     lowest = errors[0]
     for _ in range(config.epochs):
         began = time.perf_counter()
         network.train()
         for rows in torch.randperm(len(train), generator=order).split(config.batch):
             penalties = [p for hook in hooks if (p := hook.before(taken, steps)) is not None]
-            step(network, adam, train.inputs[rows], train.targets[rows], sum(penalties) if penalties else None)
+            step(network, adam, train.inputs[rows], train.targets[rows], sum(penalties) if penalties else None, loss)
             schedule.step()
             taken += 1
             for hook in hooks:
@@ -102,7 +112,7 @@ def fit(network, train, validation, config, *, seed, hooks=()):
             torch._foreach_lerp_(average, averaged, 1 - decay)
         seconds += time.perf_counter() - began
         _exchange(averaged, average)
-        errors.append(mse(network, validation))
+        errors.append(mse(network, validation, loss))
         if errors[-1] < lowest and all(hook.may_keep(taken, steps) for hook in hooks):
             lowest, best = errors[-1], [s.clone() for s in averaged + choices]
         _exchange(averaged, average)
@@ -122,15 +132,15 @@ def _state(network, adam):
     return weights + statistics, [b for name, b in buffers if name.endswith("running_error")]
 
 
-def step(model, optimiser, inputs, targets, penalty=None):
-    """One optimiser step on the squared error, and on a penalty where there is one; -> the loss."""
+def step(model, optimiser, inputs, targets, penalty=None, loss=F.mse_loss):
+    """One optimiser step on the loss, and on a penalty where there is one; -> their sum."""
     optimiser.zero_grad(set_to_none=False)
-    loss = F.mse_loss(model(inputs), targets)
+    found = loss(model(inputs), targets)
     if penalty is not None:
-        loss = loss + penalty
-    loss.backward()
+        found = found + penalty
+    found.backward()
     optimiser.step()
-    return loss
+    return found
 
 
 def optimiser(model, config, *, steps):

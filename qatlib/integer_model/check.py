@@ -8,6 +8,7 @@ made at all.
 - `quantise` comes first, `output` last, each once.
 - Independent channels go through the program one by one and all are forecast; of mixed ones it takes all at once and
   forecasts those at `targets`. Multipliers of `quantise` and `output` are one for all, or one for each.
+- A classifier's `output` multiplies by 1, and adds no anchor. A detector's has a weight for each channel.
 - Arrays and attributes are exactly those of KINDS, of the one shape and dtype that the tensors ask for.
 - A tensor holds codes of 2 to 8 bits in one byte, signed or unsigned, 0 among them. Weights, queries, keys and values
   leave out -128.
@@ -20,11 +21,12 @@ import math
 import re
 
 from qatlib.integer_model import kernels
-from qatlib.integer_model.kinds import KINDS, Step
+from qatlib.integer_model.kinds import KINDS, Step, kind_of
 from qatlib.integer_model.program import LONGEST, require
 
 LARGEST = 1 << 21  # codes of all tensors of a window together
-MOST_CHANNELS = 64
+MOST_CHANNELS = MOST_LABELS = 64
+TASKS = ("forecast", "classify", "detect")
 MOST_PRODUCTS = 1 << 28  # of a window
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 PATH = re.compile(r"(?=.{1,100}$)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII)
@@ -70,9 +72,27 @@ def _check_facts(model):
     for what in ("context", "horizon"):
         value = getattr(model, what)
         require(is_whole(value, 1, LONGEST), f"{what} {value!r} must be a number of samples, at most {LONGEST}")
-    plain = (model.task, model.labels, model.threshold) == ("forecast", (), None)
-    require(plain, "its task must be forecast, without labels and threshold; this qatlib knows no other")
+    require(model.task in TASKS, f"task {model.task!r}: this qatlib knows {', '.join(TASKS)}")
+    flags = model.task == "detect"
+    limit = is_whole(model.threshold, 0, (1 << 53) - 1) if flags else model.threshold is None
+    require(limit, f"threshold {model.threshold!r}: a detector has a whole number, the others have None")
     _check_channels(model)
+    _check_labels(model)
+
+
+def _check_labels(model):
+    """A classifier's; its scores are codes as they are, of one row."""
+    whole = model.mode == "mixed" or len(model.channels) == 1
+    if model.task == "detect":
+        every = model.targets == tuple(range(len(model.channels)))
+        require(whole and every, "a detector sees all channels at once, and its targets are all of them")
+    if model.task != "classify":
+        return require(model.labels == (), f"a model to {model.task} has no labels")
+    named = all(isinstance(label, str) and NAME.fullmatch(label) for label in model.labels)
+    require(named, f"labels {model.labels!r} are not of 1 to 100 letters, digits, . _ -")
+    several = 2 <= len(model.labels) == len(set(model.labels)) == model.horizon <= MOST_LABELS
+    require(several, f"a classifier has a label for each of 2 to {MOST_LABELS} scores, and none twice")
+    require(whole and model.targets == (0,), "a classifier sees all channels at once; its targets are (0,)")
 
 
 def _check_channels(model):
@@ -145,7 +165,7 @@ def _check_order(model):
 
 
 def _check_arrays(model):
-    expected = {f"{o.path}.{name}" for o in model.operations for name in KINDS[o.kind].arrays}
+    expected = {f"{o.path}.{name}" for o in model.operations for name in kind_of(model, o).arrays}
     surplus, missing = sorted(set(model.arrays) - expected), sorted(expected - set(model.arrays))
     require(not missing, f"the array {', '.join(missing[:3])} is missing")
     require(not surplus, f"nothing uses the array {', '.join(map(repr, surplus[:3]))}")
@@ -153,7 +173,7 @@ def _check_arrays(model):
 
 def _check_operation(model, operation):
     """-> its multiply-accumulates."""
-    kind, title = KINDS[operation.kind], _title(operation)
+    kind, title = kind_of(model, operation), _title(operation)
     require(len(operation.inputs) == kind.inputs, f"{title}: takes {kind.inputs} inputs, not {len(operation.inputs)}")
     named = isinstance(operation.attributes, dict) and operation.attributes.keys() == kind.attributes.keys()
     require(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qatlib.integer_model import kernels
+from qatlib.integer_model import detection, kernels
 from qatlib.integer_model.program import LONGEST, require
 
 
@@ -172,6 +172,13 @@ def _output(step):
     wanted = horizon * (targets if step.model.mode == "mixed" else 1)
     step.require(math.prod(shape) == wanted, f"the output tensor has shape {shape}, {wanted} codes are forecast")
     step.scale(targets)
+    if step.model.task == "classify":
+        one = [step.array(name, dtype, 1).tolist() for name, dtype in (("m", np.uint16), ("n", np.uint8))]
+        step.require(one == [[1 << 15], [15]], "scores are codes as they are: m is 2**15 and n is 15")
+    if step.model.task == "detect":
+        step.require((step.array("weight", np.uint16, targets) >= 1).all(), "the weight of an error is at least 1")
+        within = step.attribute("ahead") or horizon <= step.model.context
+        step.require(within, f"{horizon} rows cannot be those of a window of {step.model.context}")
 
 
 @dataclass(frozen=True)
@@ -203,3 +210,11 @@ KINDS = {
     "last_tokens": Kind(_last_tokens, arrays=()),
     "output": Kind(_output),
 }
+DETECTOR = Kind(
+    _output, arrays=("m", "n", "weight"), attributes={"ahead": (0, 1), "smoothing": (0, detection.MOST_SMOOTHING)}
+)
+
+
+def kind_of(model, operation):
+    """What the operation must have; a detector's last one has more than a forecaster's."""
+    return DETECTOR if operation.kind == "output" and model.task == "detect" else KINDS[operation.kind]

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qatlib.integer_model import artifact, check, kernels
+from qatlib.integer_model import artifact, check, detection, kernels
 from qatlib.integer_model.program import Channel, Operation, ProgramError, Tensor, require, unpack
 from qatlib.integer_model.units import in_units
 from qatlib.system import disk
@@ -25,7 +25,11 @@ class IntegerModel:
     mode: `independent`, where every channel goes through the program by itself, with input and output multipliers of
     its own, or `mixed`, where the program sees all channels at once. targets: indices of the channels that are
     forecast. Windows are int16 (windows, context, channel), forecasts int16 (windows, horizon, target); of a single
-    channel, both without the last axis. task is `forecast`; labels and threshold are for tasks to come, () and None.
+    channel, both without the last axis.
+
+    task: `forecast`, or `classify`: then the horizon holds a score for each of the labels, which is a code without its
+    zero point, and no anchor is added; windows of several channels are mixed; or `detect`: a forecast of all channels,
+    at once, by which rows are judged, see `detection`; a score above the threshold is a flag.
     """
 
     name: str
@@ -101,6 +105,7 @@ class IntegerModel:
         m, n = (self.arrays[f"output.{name}"].astype(np.int64) for name in ("m", "n"))
         zero_point = self.tensors[self.operations[-1].inputs[0]].zero_point
         anchor = self._anchors(counts)[:, :, list(self.targets)]  # (window, 1, target)
+        anchor = np.zeros_like(anchor) if self.task == "classify" else anchor
         codes = self.output_codes(counts).reshape(len(counts), self.horizon, len(self.targets))
         return kernels.output_counts(codes, m, n, zero_point, anchor).reshape(len(counts), *self.forecast_shape)
 
@@ -120,11 +125,30 @@ class IntegerModel:
 
     @property
     def forecast_shape(self):
-        return (self.horizon,) if len(self.channels) == 1 else (self.horizon, len(self.targets))
+        plain = len(self.channels) == 1 or self.task == "classify"
+        return (self.horizon,) if plain else (self.horizon, len(self.targets))
 
     def predict(self, values):
-        """Forecast in sensor units: windows, or one window -> float64 likewise. Raises ValueError out of range."""
+        """In sensor units: windows, or one window -> float64 forecasts likewise; of a classifier (labels, scores).
+        Raises ValueError out of range."""
         return in_units(values, self, self.forward)
+
+    def classify(self, counts):
+        """int16 windows -> (index of the label, int64 (windows,), scores, int16 (windows, labels)): of equal scores the
+        first is the highest. ValueError for a model of another task."""
+        self.need("classify")
+        scores = self.forward(counts)
+        return scores.argmax(axis=-1), scores
+
+    def detect(self, rows):
+        """int16 rows as they come -> scores and flags, see `detection.detect`. ValueError for a model of another
+        task."""
+        return detection.detect(self, rows, self.forward)
+
+    def need(self, task):
+        """ValueError for a model of another task."""
+        if self.task != task:
+            raise ValueError(f"{self.name} does not {task}: its task is {self.task}")
 
     def describe(self):
         """The program as text: one line an operation, with result shape, bits and stored bytes."""
@@ -132,8 +156,8 @@ class IntegerModel:
         channels += f" ({self.mode})" if len(self.channels) > 1 else ""
         lines = [
             (
-                f"{self.name}: {self.context} counts of {channels} -> {self.horizon} counts, {self.size_bytes} bytes "
-                f"stored"
+                f"{self.name}: {self.context} counts of {channels} -> "
+                f"{', '.join(self.labels) or f'{self.horizon} counts'}, {self.size_bytes} bytes stored"
             )
         ]
         for operation in self.operations:

@@ -6,10 +6,18 @@ from qatlib.integer_model import kernels
 
 
 def in_units(values, model, forward):
-    """Forecast in sensor units: windows of a model, or one of them -> float64 of the same dimensions.
+    """In sensor units: windows of a model, or one of them -> float64 forecasts, of as many dimensions; of a classifier
+    (labels, scores), each label the first of the highest scores'.
 
     forward: int16 windows -> int16 forecasts. ValueError for NaN and out of range.
     """
+    found = _in_counts(values, model, forward)
+    if model.task == "classify":
+        return np.array(model.labels)[found.argmax(axis=-1)], found
+    return found * (model.resolution if len(model.window_shape) == 1 else model.resolution[list(model.targets)])
+
+
+def _in_counts(values, model, forward):
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
@@ -29,5 +37,4 @@ def in_units(values, model, forward):
             f"{step:g}"
         )
     counts = kernels.round_half_up(scaled).astype(np.int16).reshape(-1, *shape)
-    forecast = forward(counts) * (model.resolution if len(shape) == 1 else resolution[list(model.targets)])
-    return forecast.reshape(*values.shape[: values.ndim - len(shape)], *model.forecast_shape)
+    return forward(counts).reshape(*values.shape[: values.ndim - len(shape)], *model.forecast_shape)

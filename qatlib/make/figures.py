@@ -3,8 +3,9 @@ wrote, is as it was.
 
     python -m qatlib.make.figures notebooks/02_x.ipynb notebooks/03_y.ipynb ..
 
-Their parameters come from the environment: PROFILE, DATA, TARGET, INPUTS, CLEAN, CONTEXT, HORIZON. A notebook leaves an
-executed copy, `build/notebooks/03_y.ipynb`, a record of what went in and came out, `03_y.json`, and
+Their parameters come from the environment: PROFILE, TASK, DATA, TARGET, INPUTS, CLEAN, CONTEXT, HORIZON. Where the TASK
+of the data is not to forecast, the notebook about that task is run alone. A notebook leaves an executed copy,
+`build/notebooks/03_y.ipynb`, a record of what went in and came out, `03_y.json`, and
 `paper_figures/manifest.json`. Contents are compared, never times. One process at a time writes to these folders, from
 its first notebook to its last. Only the standard library is imported until there is something to run.
 """
@@ -14,8 +15,9 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from qatlib.make import execution, manifest, records
@@ -26,12 +28,19 @@ from qatlib.system.paths import BUILD, FIGURES, NOTEBOOKS
 from qatlib.system.profiles import SEEDS
 
 SERIES = set(NOTEBOOKS.glob("[0-9]*.ipynb"))
+TASKS = {"forecast": None, "classify": "13_classify", "detect": "14_detect"}  # and the notebook that it has alone
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _profile(text):
     if text not in SEEDS:
         raise ValueError("choose quick or full")
+    return text
+
+
+def _task(text):
+    if text not in TASKS:
+        raise ValueError(f"choose one of {', '.join(TASKS)}")
     return text
 
 
@@ -58,8 +67,8 @@ def _samples(text):
 
 
 READERS = {
-    "profile": _profile, "data": _data, "target": str, "inputs": str, "clean": _clean, "context": _samples,
-    "horizon": _samples,
+    "profile": _profile, "task": _task, "data": _data, "target": str, "inputs": str, "clean": _clean,
+    "context": _samples, "horizon": _samples,
 }  # fmt: skip
 
 
@@ -87,7 +96,9 @@ def main(arguments):
         return 2
     label = "[figures]"
     try:
-        with alone() as tell:
+        if own := TASKS[read_parameters(os.environ).get("task", "forecast")]:
+            notebooks = [notebook for notebook in notebooks if notebook.stem == own] or notebooks
+        with alone() as tell, _engines_built_beside(set(notebooks) >= SERIES):
             ran = False
             for notebook in notebooks:
                 siblings = sorted({notebook.stem, *(path.stem for path in notebook.parent.glob("[0-9]*.ipynb"))})
@@ -125,6 +136,23 @@ def alone():
         for folder in (*folders, records.EXECUTED):
             disk.clear(folder)
         yield lambda doing: [disk.sign(lock, doing) for lock in locks]
+
+
+@contextmanager
+def _engines_built_beside(wanted):
+    """While the first notebooks run: the simulated engines that later ones need take a minute to build, of one core."""
+    if not wanted:
+        yield
+        return
+    code = "from qatlib.engine import CONFIGS, rtl; [rtl.build(config) for config in reversed(CONFIGS.values())]"
+    command = [sys.executable, "-c", code]  # the first one last: notebook 00 needs it at once, and builds it
+    builder = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(builder.pid, signal.SIGKILL)
+        builder.wait()
 
 
 def _room():

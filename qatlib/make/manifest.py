@@ -23,6 +23,7 @@ def facts(notebook, parameters):
     import papermill
 
     from qatlib import data
+    from qatlib.data import labelled_sets
 
     own = {
         name: ast.literal_eval(parameter["default"]) for name, parameter in papermill.inspect_notebook(notebook).items()
@@ -30,7 +31,8 @@ def facts(notebook, parameters):
     used = own | parameters
     with redirect_stdout(io.StringIO()):  # what there is to say of the file was said by the notebook
         named = {name: used.get(name) or None for name in ("target", "inputs")}
-        dataset = data.load(used.get("data", "auto"), **named, clean=used.get("clean", False))
+        load = labelled_sets.load if used.get("task") == "classify" else data.load
+        dataset = load(used.get("data", "auto"), **named, clean=used.get("clean", False))
     return {"data": dataset.name, "sha256": dataset.sha256, "seeds": list(SEEDS[used["profile"]])}
 
 

@@ -33,7 +33,7 @@ def fingerprint(notebook, parameters, sources):
     folders = (PACKAGE, OVERLAYS / "engine", OVERLAYS / "models")
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     kept = [path for path in found if path.suffix not in (".pyc", ".md") and not path.name.startswith(".")]
-    files = [notebook, ROOT / "requirements.lock", *kept, *EMBEDDED.glob("*.csv"), *_chosen_data(parameters)]
+    files = [notebook, ROOT / "requirements.lock", *kept, *EMBEDDED.rglob("*.*"), *_chosen_data(parameters)]
     contents = sorted((path.name, sha256(path)) for path in files)
     keys = [read(name).get("key", "") for name in sources]
     return hashlib.sha256(json.dumps([contents, parameters, keys]).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """The tables of paper_figures/README.md as Markdown, each from the committed CSV of the same numbers. Every number says
 whether it was measured, simulated, estimated or published."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
@@ -257,8 +258,36 @@ def families():
     return markdown(columns, rows)
 
 
+def decisions():
+    """F1 of what notebooks 13 and 14 found, mean over seeds and subjects. The baseline is the one that is best on the
+    test, which none is chosen by."""
+    rows = []
+    for (task, dataset, protocol), part in decided().groupby(["task", "dataset", "protocol"], sort=False):
+        f1 = part.groupby("kind", sort=False)["f1"].mean()
+        baselines = [kind for kind in f1.index if kind not in DECIDED]
+        best = max(baselines, key=f1.get)
+        sizes = part.loc[part["kind"] == "W4A4", "size_bytes"]
+        found = [f"{f1[kind]:.3f}" if kind in f1 else "–" for kind in DECIDED]
+        stored = quantity(sizes.mean(), "B")
+        rows.append((task, f"{dataset}, {protocol}", f"{f1[best]:.3f} ({best})", *found, stored))
+    return markdown(["task", "data", "best baseline", *DECIDED, "W4A4 stored"], rows)
+
+
+DECIDED = ("float", "W8A8", "W4A4", "W2A4", "W2A2")
+
+
+def decided():
+    """tasks.csv without what is read off at another threshold; `kind`: the width of the network trained with it, or the
+    baseline's name."""
+    rows = table("tasks")
+    rows = rows[rows["f1"].notna() & ~rows["method"].str.startswith("ptq")]
+    small = rows["family"] == "cnn"
+    widths = [width(row) if row.weight_bits == row.weight_bits else row.method for row in rows.itertuples()]
+    return rows.assign(kind=np.where(small, "small convolutional network", widths))
+
+
 def all_tables():
     """{name: Markdown}"""
-    blocks = (errors, quantised, agreement, low_bits, mixed, recipes, datasets, families, peers, forecasters, firmware,
-              guard, update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
+    blocks = (errors, quantised, agreement, low_bits, mixed, recipes, datasets, families, decisions, peers, forecasters,
+              firmware, guard, update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
     return {block.__name__: block() for block in blocks}

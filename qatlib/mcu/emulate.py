@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qatlib.integer_model import detection
 from qatlib.mcu.export import export_c
 from qatlib.mcu.program import Program
 from qatlib.system import toolchain
@@ -21,6 +22,7 @@ from qatlib.system import toolchain
 FLASH, RAM, LENGTH = 0x1000_0000, 0x2000_0000, 1 << 20  # bytes of each
 LIMIT = 10_000_000_000  # microseconds of emulation
 STACK_FILL = 0xA5
+STATE = -1  # of a detector before its first row
 OPTIONS = (
     "-std=c99",
     "-ffreestanding",
@@ -32,12 +34,13 @@ OPTIONS = (
     "-Wextra",
     "-Werror",
 )
+ENTRIES = {"forecast": "model_forecast", "classify": "model_classify", "detect": "model_detect"}
 LINK = f"""MEMORY {{
     flash (rx) : ORIGIN = {FLASH:#x}, LENGTH = {LENGTH}
     ram (rw) : ORIGIN = {RAM:#x}, LENGTH = {LENGTH}
 }}
 SECTIONS {{
-    .text : {{ KEEP(*(.text.model_forecast)) *(.text*) *(.rodata*) *(.srodata*) }} > flash
+    .text : {{ KEEP(*(.text.ENTRY)) *(.text*) *(.rodata*) *(.srodata*) }} > flash
     .data : {{ *(.data*) *(.sdata*) *(.bss*) *(.sbss*) *(COMMON) }} > ram
     /DISCARD/ : {{ *(.comment) *(.eh_frame*) *(.ARM.exidx*) *(.ARM.attributes) *(.riscv.attributes) }}
 }}
@@ -66,12 +69,14 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a forecast costs. flash: code and constants; ram: workspace and the deepest stack, in bytes."""
+    """What a forecast, or a decision, costs. flash: code and constants; ram: workspace and the deepest stack, in bytes.
+    decided: as `IntegerModel.classify` or `detect` gives it, () of a forecaster."""
 
     forecasts: np.ndarray
     instructions: np.ndarray
     flash: int
     ram: int
+    decided: tuple = ()
 
 
 class Firmware:
@@ -85,9 +90,10 @@ class Firmware:
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, folder, "model")
             script, elf = Path(folder) / "link.ld", Path(folder) / "model.elf"
-            script.write_text(LINK)
+            entry = ENTRIES[model.task]
+            script.write_text(LINK.replace("ENTRY", entry))
             options = ("-target", self.target.triple, f"-mcpu={self.target.cpu}", self.target.optimise, *OPTIONS)
-            linking = ("-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}", "-Wl,-e,model_forecast")
+            linking = ("-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}", f"-Wl,-e,{entry}")
             toolchain.run([sys.executable, "-m", "ziglang", "cc", *options, *linking, str(source), "-o", str(elf)])
             self._read(elf)
 
@@ -106,23 +112,27 @@ class Firmware:
         return sum(len(content) for address, content in self.sections.values() if address < RAM)
 
     def run(self, counts):
-        """int16 (windows, context) -> Outcome. ValueError for other windows, EmulationError where a forecast does not
-        end."""
-        counts = self.model.checked(counts)
+        """int16 windows, of a detector rows as `IntegerModel.detect` takes them -> Outcome. ValueError for others,
+        EmulationError where a forecast does not end."""
         machine = _MACHINES[self.target.name](self)
-        forecasts, instructions, deepest = [], [], 0
-        for window in counts:
-            forecast, count, stack = machine.forecast(window)
-            forecasts.append(forecast)
-            instructions.append(count)
-            deepest = max(deepest, stack)
+        ran = [(*machine.forecast(window), machine.answer(), machine.state()) for window in self._windows(counts)]
+        forecasts, instructions, stacks, answers, states = map(np.array, zip(*ran, strict=True))
         fixed = sum(len(content) for address, content in self.sections.values() if address >= RAM)
-        return Outcome(np.array(forecasts), np.array(instructions), self.flash, fixed + self.workspace + deepest)
+        decided = {"forecast": (), "classify": (answers, forecasts)}.get(self.model.task)
+        if decided is None:
+            decided = states >> self.model.operations[-1].attributes["smoothing"], answers == 1
+        return Outcome(forecasts, instructions, self.flash, fixed + self.workspace + int(stacks.max()), decided)
+
+    def _windows(self, counts):
+        if self.model.task != "detect":
+            return self.model.checked(counts)
+        rows = detection.checked(self.model, counts)
+        return np.lib.stride_tricks.sliding_window_view(rows, detection.length(self.model), axis=0).transpose(0, 2, 1)
 
 
 class _Machine:
-    """A processor with the firmware in its memory. RAM: the firmware's own, workspace, counts, forecast; the stack at
-    its end."""
+    """A processor with the firmware in its memory. RAM: the firmware's own, a detector's state, workspace, counts,
+    forecast; the stack at its end."""
 
     def __init__(self, firmware):
         import unicorn
@@ -133,6 +143,7 @@ class _Machine:
             self.engine.mem_map(start, LENGTH)
         for address, content in firmware.sections.values():
             self.engine.mem_write(address, content)
+        self.engine.mem_write(RAM + LENGTH // 2, STATE.to_bytes(8, "little", signed=True))
         self.lengths, self.count = {}, 0
         self.engine.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
 
@@ -146,7 +157,7 @@ class _Machine:
         import unicorn
 
         model, stack = self.firmware.model, RAM + LENGTH
-        memory = RAM + LENGTH // 2
+        state, memory = RAM + LENGTH // 2, RAM + LENGTH // 2 + 8
         counts = memory + self.firmware.workspace + 8 & ~7
         forecast = counts + 2 * window.size + 8 & ~7
         back = FLASH + LENGTH - 8
@@ -155,7 +166,8 @@ class _Machine:
         self.engine.mem_write(stack - LENGTH // 4, bytes([STACK_FILL]) * (LENGTH // 4))
         self.engine.mem_write(counts, window.astype("<i2").tobytes())
         self.count = 0
-        self.call((counts, forecast, memory), stack, back)
+        between = (state,) if model.task == "detect" else ()
+        self.call((counts, *between, forecast, memory), stack, back)
         try:
             self.engine.emu_start(self.start(), back, timeout=LIMIT)
         except unicorn.UcError as error:
@@ -169,6 +181,13 @@ class _Machine:
         result = np.frombuffer(bytes(self.engine.mem_read(forecast, 2 * math.prod(model.forecast_shape))), "<i2")
         return result.astype(np.int16).reshape(model.forecast_shape), self.count, depth
 
+    def answer(self):
+        """What the last function returned."""
+        return self.engine.reg_read(self.passed[0])
+
+    def state(self):
+        return int.from_bytes(self.engine.mem_read(RAM + LENGTH // 2, 8), "little", signed=True)
+
 
 class _RiscV(_Machine):
     def mode(self, unicorn):
@@ -178,10 +197,11 @@ class _RiscV(_Machine):
         from unicorn import riscv_const as registers
 
         self.registers = registers
+        self.passed = [getattr(registers, f"UC_RISCV_REG_A{i}") for i in range(4)]
 
     def call(self, arguments, stack, back):
         r = self.registers
-        for register, value in zip((r.UC_RISCV_REG_A0, r.UC_RISCV_REG_A1, r.UC_RISCV_REG_A2), arguments, strict=True):
+        for register, value in zip(self.passed, arguments, strict=False):
             self.engine.reg_write(register, value)
         self.engine.reg_write(r.UC_RISCV_REG_SP, stack)
         self.engine.reg_write(r.UC_RISCV_REG_RA, back)
@@ -210,11 +230,12 @@ class _CortexM(_Machine):
         from unicorn import arm_const as registers
 
         self.registers = registers
+        self.passed = [getattr(registers, f"UC_ARM_REG_R{i}") for i in range(4)]
         self.engine.ctl_set_cpu_model(registers.UC_CPU_ARM_CORTEX_M4)
 
     def call(self, arguments, stack, back):
         r = self.registers
-        for register, value in zip((r.UC_ARM_REG_R0, r.UC_ARM_REG_R1, r.UC_ARM_REG_R2), arguments, strict=True):
+        for register, value in zip(self.passed, arguments, strict=False):
             self.engine.reg_write(register, value)
         self.engine.reg_write(r.UC_ARM_REG_SP, stack)
         self.engine.reg_write(r.UC_ARM_REG_LR, back | 1)

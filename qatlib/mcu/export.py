@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
+from qatlib.integer_model import detection
 from qatlib.mcu.program import Program
 from qatlib.system import paths
 
-KERNELS, HOST, GUARD = (paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard"))
+KERNELS, HOST, GUARD, DETECT = (paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard", "detect"))
 BLOCK = re.compile(r"^/\* block: (.*) \*/\n", re.MULTILINE)  # before functions that go together, with their names
 
 
@@ -55,6 +56,7 @@ def _source(program, name):
             "}",
             "",
             *_batch(name, model),
+            *TASKS[model.task](name, model),
         ]
     )
 
@@ -89,6 +91,39 @@ def _batch(name, model):
         "}",
         "",
     ]
+
+
+def _classify(name, model):
+    return [
+        f"int {name}_classify(const int16_t *counts, int16_t *scores, void *memory) {{",
+        "    int best = 0;",
+        f"    {name}_forecast(counts, scores, memory);",
+        f"    for (int i = 1; i < {model.horizon}; i++)",
+        "        if (scores[i] > scores[best]) best = i;",
+        "    return best;",
+        "}",
+        "",
+    ]
+
+
+def _detect(name, model):
+    last, channels = model.operations[-1], len(model.channels)
+    first = (model.context + model.horizon * (last.attributes["ahead"] - 1)) * channels
+    shift, weight = last.attributes["smoothing"], ", ".join(map(str, model.arrays["output.weight"].tolist()))
+    return [
+        DETECT.read_text(),
+        f"int {name}_detect(const int16_t *rows, int64_t *state, int16_t *forecast, void *memory) {{",
+        f"    static const uint16_t weight[{channels}] = {{{weight}}};",
+        f"    {name}_forecast(rows, forecast, memory);",
+        f"    int64_t score = judged(rows + {first}, forecast, weight, {model.horizon}, {channels});",
+        f"    *state = *state < 0 ? score << {shift} : *state + score - (*state >> {shift});",
+        f"    return *state >> {shift} > {model.threshold};",
+        "}",
+        "",
+    ]
+
+
+TASKS = {"forecast": lambda name, model: (), "classify": _classify, "detect": _detect}
 
 
 def _kernels(program):
@@ -139,16 +174,47 @@ def _guard_declaration(name, channels):
 """
 
 
+def _told_forecast(name, model):
+    """What the header says of the result, and of the function that decides by it."""
+    return f"the next {model.horizon}", ""
+
+
+def _told_labels(name, model):
+    return (
+        f"scores of {model.horizon} labels",
+        f"""
+/* -> the label with the highest score, the first of equals: 0 to {model.horizon - 1}. */
+int {name}_classify(const int16_t *counts, int16_t *scores, void *memory);
+""",
+    )
+
+
+def _told_flag(name, model):
+    last, prefix = model.operations[-1].attributes, name.upper()
+    return (
+        ("the next" if last["ahead"] else "its last") + f" {model.horizon}",
+        f"""
+/* -> whether the last of the {detection.length(model)} latest rows is faulty. state: -1 before the first; afterwards
+   its score is state >> {last["smoothing"]}. forecast: room for {prefix}_HORIZON * {prefix}_TARGETS counts. */
+int {name}_detect(const int16_t *rows, int64_t *state, int16_t *forecast, void *memory);
+""",
+    )
+
+
+TOLD = {"forecast": _told_forecast, "classify": _told_labels, "detect": _told_flag}
+
+
 def _header(program, name, guard):
     model, prefix = program.model, name.upper()
     steps = ", ".join(f"{channel.resolution:g}" for channel in model.channels)
     several = ""
     if len(model.channels) > 1:
+        several = f"\n   {len(model.channels)} channels, side by side at every sample."
+    result, decision = TOLD[model.task](name, model)
+    if several and model.task == "forecast":
         which = ", ".join(map(str, model.targets))
-        several = f"""
-   {len(model.channels)} channels, side by side at every sample. Forecast, side by side at every step, of the channels
-   counted from 0: {which}."""
-    return f"""/* {model.context} samples -> the next {model.horizon}, in counts of {steps}.{several} */
+        several += f" Forecast, side by side at every step, of the channels\n   counted from 0: {which}."
+    return f"""/* {model.context} samples -> {result}, in counts of {steps}.{several} */
 #ifndef {prefix}_H
 #define {prefix}_H
 
@@ -170,7 +236,7 @@ void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory);
 
 /* The same for several windows that lie one after another. */
 void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory);
-{_guard_declaration(name, len(model.channels)) if guard else ""}
+{decision}{_guard_declaration(name, len(model.channels)) if guard else ""}
 #ifdef __cplusplus
 }}
 #endif

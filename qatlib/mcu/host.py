@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qatlib.integer_model import detection
 from qatlib.mcu.export import export_c
 from qatlib.mcu.program import Program
 from qatlib.system import toolchain
@@ -36,6 +37,12 @@ class CompiledModel:
             [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p],
             None,
         )
+        if model.task == "classify":
+            self._classify, pointer = library.model_classify, ctypes.c_void_p
+            self._classify.argtypes, self._classify.restype = [pointer] * 3, ctypes.c_int
+        if model.task == "detect":
+            self._detect, pointer = library.model_detect, ctypes.c_void_p
+            self._detect.argtypes, self._detect.restype = [pointer] * 4, ctypes.c_int
 
     def forward(self, counts):
         """int16 windows -> int16 forecasts: takes and gives what `IntegerModel.forward` does."""
@@ -44,3 +51,27 @@ class CompiledModel:
         forecasts = np.empty((len(counts), *self.model.forecast_shape), np.int16)
         self._forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, workspace.ctypes.data)
         return forecasts
+
+    def classify(self, counts):
+        """As `IntegerModel.classify`."""
+        self.model.need("classify")
+        counts = np.ascontiguousarray(self.model.checked(counts))
+        workspace = np.empty(self._workspace // 4 + 1, np.int32)
+        scores = np.empty((len(counts), *self.model.forecast_shape), np.int16)
+        pairs = zip(counts, scores, strict=True)
+        labels = [self._classify(w.ctypes.data, s.ctypes.data, workspace.ctypes.data) for w, s in pairs]
+        return np.array(labels, np.int64), scores
+
+    def detect(self, rows):
+        """As `IntegerModel.detect`."""
+        self.model.need("detect")
+        rows = np.ascontiguousarray(detection.checked(self.model, rows))
+        workspace = np.empty(self._workspace // 4 + 1, np.int32)
+        forecast, state = np.empty(self.model.forecast_shape, np.int16), np.array([-1])
+        shift, found = self.model.operations[-1].attributes["smoothing"], []
+        for first in range(len(rows) - detection.length(self.model) + 1):
+            at = (a.ctypes.data for a in (rows[first:], state, forecast, workspace))
+            flag = self._detect(*at)
+            found.append((int(state[0]) >> shift, flag))
+        scores, flags = np.array(found).T
+        return scores, flags == 1

@@ -178,8 +178,9 @@ class Program:
         x, model = o.inputs[0], self.model
         codes, zero = self._unsigned(x), model.tensors[x].zero_point
         m, n = (model.arrays[f"{o.path}.{name}"].tolist() for name in ("m", "n"))
-        if len(model.channels) == 1:
-            return self._call("to_counts", self._place(x), codes, zero, m[0], n[0], "anchor", model.horizon, "forecast")
+        if len(model.channels) == 1 or model.task == "classify":
+            anchor = 0 if model.task == "classify" else "anchor"
+            return self._call("to_counts", self._place(x), codes, zero, m[0], n[0], anchor, model.horizon, "forecast")
         count = len(model.targets)
         if model.mode == "independent":
             scale = [m[0], n[0]]

@@ -12,6 +12,7 @@ import weakref
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
@@ -177,12 +178,12 @@ class Fused(nn.Module):
         return self.model.output.inner.unfolded(forecasts)
 
 
-def fit(model, origin, training, validation, config, *, seed, teacher=None):
+def fit(model, origin, training, validation, config, *, seed, teacher=None, loss=F.mse_loss):
     """`train.fit` of a quantised model by its QATConfig.
 
-    origin: the float model that it was made of. teacher: forecasts (n, horizon) for the training inputs.
+    origin: the float model that it was made of. teacher: what it forecasts for the training inputs, as targets.
     """
     if teacher is not None:
         training = train.Batches(training.inputs, torch.lerp(training.targets, teacher, config.distil))
     hooks = [qat.FreezeChoices(model), *(technique(model, origin) for technique in config.techniques)]
-    return train.fit(Fused(model), training, validation, config, seed=seed, hooks=hooks)
+    return train.fit(Fused(model), training, validation, config, seed=seed, hooks=hooks, loss=loss)

@@ -122,10 +122,12 @@ def export(model):
     graph, head = program(model)
     config, sensor = model.config, model.sensor
     unit = torch.as_tensor(sensor.part(config.forecast).unit, dtype=torch.float64)
-    m, n = split_multiplier(head[0].step / unit)
+    # a classifier's scores are codes as they are
+    m, n = split_multiplier(head[0].step / unit if config.task == "forecast" else torch.ones(1, dtype=torch.float64))
     graph.record("output", "output", head, head[0], None, {"m": integers(m, np.uint16), "n": integers(n, np.uint8)})
     del graph.tensors["output"]
-    anchors = [None if config.subtract_last else int(offset) for offset in np.atleast_1d(sensor.offset)]
+    offsets = zip(config.subtract_last, np.atleast_1d(sensor.offset), strict=True)
+    anchors = [None if last else int(offset) for last, offset in offsets]
     resolutions = np.atleast_1d(sensor.resolution).tolist()
     return IntegerModel(
         name=config.name,
@@ -136,5 +138,7 @@ def export(model):
         tensors=graph.tensors,
         arrays=graph.arrays,
         mode=config.mode,
+        task=config.task,
+        labels=config.labels,
         targets=config.forecast,
     )

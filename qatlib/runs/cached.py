@@ -15,14 +15,16 @@ from itertools import chain, count
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load, save
 
-from qatlib.float_model import baselines, train, transformer
+from qatlib.data.series import SPLITS
+from qatlib.float_model import baselines, label_baselines, train, transformer
 from qatlib.float_model.config import ModelConfig, Sensor
 from qatlib.integer_model.model import IntegerModel
 from qatlib.quantised_model import fused, ptq, qat
 from qatlib.quantised_model.quantisers import QuantConfig
-from qatlib.runs import storage
+from qatlib.runs import classify, storage
 from qatlib.system import paths
 
 # folders and files of this package
@@ -30,6 +32,7 @@ FLOAT_SOURCES = ("data", "float_model", "integer_model/kernels.py", "runs/cached
 QUANT_SOURCES = (*FLOAT_SOURCES, "integer_model", "quantised_model")
 CODE = {".py", ".c", ".cpp"}
 CALIBRATION_WINDOWS = 512
+LOSSES = {"forecast": F.mse_loss, "classify": F.cross_entropy}  # of a task
 
 
 @dataclass(frozen=True)
@@ -119,31 +122,34 @@ def compute(run, dataset, parents):
 
 
 def splits(model, dataset):
-    """(train, validation, test) windows of a model's context and horizon."""
-    return _splits(dataset, model.context, model.horizon)
+    """Windows of a model's context and horizon: train, validation, test, or more than one to test by."""
+    return _splits(dataset, model.context, model.horizon, model.task)
 
 
 def split_batches(model, dataset):
     """The same as a network takes them."""
-    return _split_batches(dataset, model.context, model.horizon, model.subtract_last, model.forecast)
+    return _split_batches(dataset, model.context, model.horizon, model.task, model.subtract_last, model.forecast)
 
 
 @lru_cache(maxsize=2)  # of several channels and long horizons they take a gigabyte
-def _splits(dataset, context, horizon):
-    return tuple(dataset.windows(split, context, horizon) for split in ("train", "validation", "test"))
+def _splits(dataset, context, horizon, task):
+    sizes = (context,) if task == "classify" else (context, horizon)
+    return tuple(dataset.windows(split, *sizes) for split in getattr(dataset, "parts", SPLITS))
 
 
 @lru_cache(maxsize=2)
-def _split_batches(dataset, context, horizon, subtract_last, targets):
-    return tuple(
-        train.batches(w, sensor_of(dataset), subtract_last=subtract_last, targets=targets)
-        for w in _splits(dataset, context, horizon)
-    )
+def _split_batches(dataset, context, horizon, task, subtract_last, targets):
+    parts, sensor = _splits(dataset, context, horizon, task), sensor_of(dataset)
+    if task == "classify":
+        weights = len(parts[0]) / (horizon * np.maximum(1, np.bincount(parts[0].labels, minlength=horizon)))
+        return tuple(train.labelled_batches(w, sensor, subtract_last=subtract_last, weights=weights) for w in parts)
+    return tuple(train.batches(w, sensor, subtract_last=subtract_last, targets=targets) for w in parts)
 
 
 def sensor_of(dataset):
-    names = getattr(dataset, "names", (dataset.target,))
-    return Sensor(dataset.resolution, dataset.mean, dataset.std, artifact_names(names))
+    names = dataset.names if hasattr(dataset, "names") else (dataset.target,)
+    facts = [np.asarray(fact) for fact in (dataset.resolution, dataset.mean, dataset.std)]
+    return Sensor(*(fact.item() if len(names) == 1 else fact for fact in facts), artifact_names(names))
 
 
 def artifact_names(columns):
@@ -160,7 +166,15 @@ def errors(prediction, truth):
     return {"mse": baselines.mse(prediction, truth), "mae": baselines.mae(prediction, truth)}
 
 
+def _label_baseline(run, dataset):
+    training, *parts = splits(run.model, dataset)
+    scores, size = label_baselines.scores(run.method, training, parts, run.model.horizon)
+    return {"n_params": size, "size_bytes": 4 * size, **classify.measures(scores, parts, list(dataset.parts)[1:])}
+
+
 def _baseline(run, dataset):
+    if run.model.task == "classify":
+        return _label_baseline(run, dataset)
     parts = [dataset.windows(s, run.model.context, run.model.horizon) for s in ("train", "validation", "test")]
     if run.method == "ridge":
         validation, test = (baselines.ridge(*parts[:2], part, dataset) for part in parts[1:])
@@ -178,19 +192,22 @@ def _baseline(run, dataset):
 
 
 def _float(run, dataset):
-    training, validation, test = split_batches(run.model, dataset)
+    training, validation, *tests = split_batches(run.model, dataset)
     torch.manual_seed(run.seed)
     model = transformer.network(run.model, sensor_of(dataset))
     model.start(training, validation)
-    validation_errors, seconds = train.fit(model, training, validation, run.recipe, seed=run.seed)
+    validation_errors, seconds = train.fit(
+        model, training, validation, run.recipe, seed=run.seed, loss=LOSSES[run.model.task]
+    )
     n_params = sum(p.numel() for p in model.parameters())
-    return {
-        "n_params": n_params,
-        "size_bytes": 4 * n_params,
-        "mse_validation": min(validation_errors),
-        **errors(train.forecast(model, test.inputs).numpy().astype(np.float64), test.targets.numpy()),
-        "train_seconds": seconds,
-    }, {"float.safetensors": save(model.state_dict())}
+    outputs = [train.forecast(model, part.inputs).numpy().astype(np.float64) for part in (validation, *tests)]
+    if run.model.task == "classify":
+        found = classify.measures(outputs, splits(run.model, dataset)[1:], list(dataset.parts)[1:])
+        found["loss_validation"] = min(validation_errors)
+    else:
+        found = {"mse_validation": min(validation_errors), **errors(outputs[1], tests[0].targets.numpy())}
+    facts = {"n_params": n_params, "size_bytes": 4 * n_params, **found, "train_seconds": seconds}
+    return facts, {"float.safetensors": save(model.state_dict())}
 
 
 def _loaded(run, dataset, files):
@@ -221,7 +238,7 @@ def integer_model(run, dataset):
 
 def _train_quantised(run, dataset, parents):
     """-> calibrated or QAT-trained model, seconds."""
-    training, validation, _ = split_batches(run.model, dataset)
+    training, validation, *_ = split_batches(run.model, dataset)
     own, *teachers = parents
     method = run.method.removeprefix("ptq-") if run.qat_recipe is None else "mse"
     calibration = training.inputs[:: max(1, len(training) // CALIBRATION_WINDOWS)]
@@ -230,11 +247,16 @@ def _train_quantised(run, dataset, parents):
     if run.qat_recipe is None:
         return quantised, time.perf_counter() - began
     teacher = torch.stack([train.forecast(model, training.inputs) for model in teachers or [own]]).mean(0)
-    _, seconds = fused.fit(quantised, own, training, validation, run.qat_recipe, seed=run.seed, teacher=teacher)
+    if run.model.task == "classify":  # as likely as the teacher has it, and as heavy as the label is
+        teacher = training.targets.sum(1, keepdim=True) * teacher.softmax(1)
+    loss, recipe = LOSSES[run.model.task], run.qat_recipe
+    _, seconds = fused.fit(quantised, own, training, validation, recipe, seed=run.seed, teacher=teacher, loss=loss)
     return quantised, seconds
 
 
 def _quantised(run, dataset, parents):
+    if run.model.task == "classify":
+        return _quantised_classifier(run, dataset, parents)
     _, validation, test = split_batches(run.model, dataset)
     windows, sensor = splits(run.model, dataset)[2], sensor_of(dataset).part(run.model.forecast)
     quantised, seconds = _train_quantised(run, dataset, parents)
@@ -257,5 +279,20 @@ def _quantised(run, dataset, parents):
         "mae_integer": integer_errors["mae"],
         "equal_outputs": float(np.mean(difference == 0)),
         "max_step_difference": int(difference.max()),
+        "train_seconds": seconds,
+    }, {"quantised.safetensors": save(quantised.state_dict()), "model.safetensors": integers.to_bytes()}
+
+
+def _quantised_classifier(run, dataset, parents):
+    parts, batches = splits(run.model, dataset)[1:], split_batches(run.model, dataset)[1:]
+    quantised, seconds = _train_quantised(run, dataset, parents)
+    integers = qat.export(quantised)
+    scores = [integers.forward(part.counts) for part in parts]
+    equal = [np.mean(qat.output_codes(quantised, b.inputs) == s) for b, s in zip(batches, scores, strict=True)]
+    return {
+        "n_params": sum(p.numel() for p in transformer.network(run.model, quantised.sensor).parameters()),
+        "size_bytes": integers.size_bytes,
+        **classify.measures(scores, parts, list(dataset.parts)[1:]),
+        "equal_outputs": float(min(equal)),
         "train_seconds": seconds,
     }, {"quantised.safetensors": save(quantised.state_dict()), "model.safetensors": integers.to_bytes()}

@@ -109,7 +109,9 @@ def collect(grid, dataset, *, name=""):
     missing = [run for run in dict.fromkeys(grid) if storage.row(run, dataset) is None]
     if missing:
         _compute(missing, dataset, name)
-    return pd.DataFrame([storage.row(run, dataset) for run in grid], columns=storage.COLUMNS)
+    table = pd.DataFrame([storage.row(run, dataset) for run in grid])
+    measures = [name for name in table if name not in storage.COLUMNS]  # of classifiers
+    return table.reindex(columns=storage.COLUMNS + measures)
 
 
 def each(function, jobs):

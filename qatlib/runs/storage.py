@@ -7,6 +7,7 @@ that is damaged later is removed, which is said, and made anew.
 
 import hashlib
 import json
+import re
 import shutil
 
 from qatlib.system import disk, paths
@@ -16,6 +17,7 @@ COLUMNS = (
     "n_params, size_bytes, "
     "mse_validation, mse, mae, mse_integer, mae_integer, equal_outputs, max_step_difference, train_seconds"
 ).split(", ")
+MEASURE = re.compile(r"(loss|f1|accuracy)_[a-z0-9-]{1,40}")  # of a classifier, on a split
 ROW, SUMS = "row.json", "SHA256SUMS"  # the latter for `sha256sum -c`
 FILE_LIMIT = 1 << 26  # bytes; no run writes more than 64 MiB
 
@@ -89,7 +91,8 @@ def _check(run, files):
     try:
         found = json.loads(files[ROW])
         own = {"model": run.model.name, "method": run.method, "seed": run.seed}
-        right = found.keys() <= set(COLUMNS) and found | own == found and type(found["mse"]) is float
+        known = all(key in COLUMNS or MEASURE.fullmatch(key) for key in found)
+        right = known and found | own == found and type(found.get("mse", found.get("f1_validation"))) is float
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         right = False
     if not right:

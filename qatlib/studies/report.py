@@ -100,13 +100,14 @@ PAYS = ("{option} from {devices} devices on", "{option}は{devices}台から")
 TEXTS = {key: (text["en"], text["ja"]) for key, text in tomllib.loads(WORDS.read_text()).items()}
 
 
-def write(experiment, methods):
-    """Write the page from the tables of notebook 11, under FIGURES. methods: of `assessment.methods`. -> its path"""
+def write(experiment, methods, decisions):
+    """Write the page from the tables of notebook 11, under FIGURES. methods: of `assessment.methods`; decisions: of
+    `detection.in_brief`. -> its path"""
     tables = {
         name: pd.read_csv(paths.TABLES / f"{name}.csv")
         for name in ("verdict", "11_verdict", "11_gates", "11_break_even", "11_money")
     }
-    tables["methods"] = methods
+    tables |= {"methods": methods, "decisions": decisions}
     figure, path = (paths.FIGURES / "11_axes.svg").read_bytes(), paths.FIGURES / FILE
     dataset, windows, seeds = experiment.dataset, len(experiment.windows("test").rows), len(experiment.seeds)
     about = f"{dataset.name}, {dataset.target}" + (f" ({dataset.note})" if dataset.note else "")
@@ -139,11 +140,11 @@ def page(tables, figure, data):
 <style>{STYLE}</style></head>
 <body><a id="ja"></a><main>
 <nav><a href="#">English</a> · <a href="#ja">日本語</a></nav>
-<h1>{text["title"]}</h1>
-<p class="lead">{loses}{text["lead"]}</p>
+<h1>{text["title"]}</h1><p class="lead">{loses}{text["lead"]}</p>
 <p>{text["error"]}</p>
 <p>{text["linear"]} {text[f"linear_{better}"]}</p>
 {fpga}
+<p>{text["classify"]} {text["detect"]}</p>
 <h2>{text["where"]}</h2>
 <table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
 <h2>{text["figure"]}</h2>
@@ -204,7 +205,8 @@ def _facts(tables):
     }
     four_against_best = tables["11_gates"].set_index("key")["found"]["error_baseline"]
     facts["behind"] = f"{100 - 100 / (1 + four_against_best / 100):.1f}"
-    both = {name: (value, value) for name, value in (facts | _linear(tables, four) | _terms(money.iloc[0])).items()}
+    facts |= _linear(tables, four) | _terms(money.iloc[0]) | _decisions(tables["decisions"])
+    both = {name: (value, value) for name, value in facts.items()}
     prices = [{**row, "upkeep": row["upkeep"] / row["years"]} for row in money.to_dict("records")]
     crossings = tables["11_break_even"]
     pays = crossings[crossings["against"].str.startswith("cloud") & ~crossings["option"].str.startswith("cloud")]
@@ -223,6 +225,13 @@ def _linear(tables, four):
         "linear_latency": _time(linear["latency_us"]),
         "linear_behind": 100 * (validation[LINEAR, 4, 4] / validation["QAT", 4, 4] - 1),
     }
+
+
+def _decisions(found):
+    """Facts of labels and faults: F1 with a slash between test files."""
+    sizes = {name: _bytes(size) for name, size in found.items() if name.endswith("_size")}
+    f1 = {name: " / ".join(f"{x:.2f}" for x in value) for name, value in found.items() if isinstance(value, list)}
+    return sizes | f1 | {"room_rival": found["room_rival"]}
 
 
 def _each(pair, rows):

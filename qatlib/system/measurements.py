@@ -15,7 +15,8 @@ from pathlib import Path
 from qatlib.system import disk, paths
 
 RTL = {"the RTL": ("overlays/engine/*.sv",)}
-MODELS = {"the shipped models": ("overlays/models/*/*.safetensors",)}
+FORECASTERS = ("overlays/models/etth1/*.safetensors", "overlays/models/jfk-weather/*.safetensors")
+DECISIONS = ("overlays/models/occupancy/*.safetensors", "overlays/models/jfk-weather-faults/*.safetensors")
 TRAINING = {
     "the training code": ("qatlib/float_model/*.py", "qatlib/quantised_model/*.py", "qatlib/quantised_model/*.cpp")
 }
@@ -60,12 +61,24 @@ class Measurement:
 
 
 MEASUREMENTS = {
-    "engine": Measurement("overlays/engine/measured/engine.csv", RTL | MODELS, "make verify"),
-    "engine_checks": Measurement("overlays/engine/measured/engine_checks.csv", RTL | MODELS, "make verify"),
-    "models": Measurement("overlays/models/models.csv", MODELS, "python -m qatlib.make.shipped_models"),
+    "engine": Measurement(
+        "overlays/engine/measured/engine.csv", RTL | {"the ETTh1 models": FORECASTERS[:1]}, "make verify"
+    ),
+    "engine_checks": Measurement(
+        "overlays/engine/measured/engine_checks.csv", RTL | {"the shipped models": FORECASTERS + DECISIONS},
+        "make verify",
+    ),
+    "models": Measurement(
+        "overlays/models/models.csv", {"the shipped models": FORECASTERS},
+        "python -m qatlib.make.shipped_models forecasts",
+    ),
+    "decisions": Measurement(
+        "overlays/models/decisions.csv", {"the shipped models": DECISIONS},
+        "python -m qatlib.make.shipped_models decisions",
+    ),
     "peers": Measurement("qatlib/quantised_model/measured/peers.csv", TRAINING, "make bench-peers"),
     "forecasters": Measurement("qatlib/mcu/measured/forecasters.csv", FIRMWARE, "make bench-peers"),
-}
+}  # fmt: skip
 
 
 def state(patterns):

@@ -280,6 +280,7 @@ def bases():
     small = [random_model(seed, shape) for shape in SMALL for seed in RANDOM_BASES]
     several = [*several_channels.MODELS.values(), *(several_channels.independent(seed, 2) for seed in RANDOM_BASES)]
     several += [several_channels.mixed(seed, 3, (0, 2)) for seed in RANDOM_BASES]
+    several += [*several_channels.CLASSIFIERS.values(), *several_channels.DETECTORS.values()]
     files = [model.to_bytes() for model in (*weather, *narrow, *map(random_model, RANDOM_BASES), *small, *several)]
     return [
         (raw, json.dumps(document), arrays)

@@ -25,8 +25,10 @@ import numpy as np
 from qatlib.engine import CONFIGS, DoesNotFit, simulate
 from qatlib.engine.memory import Unsupported
 from qatlib.engine.rtl import Rtl, build
+from qatlib.integer_model import detection
 from qatlib.integer_model.artifact import ArtifactError
 from qatlib.integer_model.model import IntegerModel
+from qatlib.mcu import compiled
 from qatlib.system import toolchain
 from tests.attack.exported import exported
 from tests.attack.model_mutations import MUTATIONS, SEED, mutated
@@ -161,6 +163,21 @@ def by_c_of_vectors(model, counts):
     return by_c(model, counts, host=True)
 
 
+def by_decision(model, counts):
+    """Labels and flags of C; None where the model forecasts."""
+    if model.task == "forecast":
+        return None
+    its = compiled(model)
+    if model.task == "classify":
+        pairs = zip(model.classify(counts), its.classify(counts), strict=True)
+    else:
+        rows = np.resize(counts, (detection.length(model) + 8, *model.window_shape[1:]))
+        pairs = zip(model.detect(rows), its.detect(rows), strict=True)
+    for mine, found in pairs:
+        np.testing.assert_array_equal(mine, found)
+    return model.forward(counts)
+
+
 @lru_cache
 def rtl(name):
     return Rtl(CONFIGS[name])
@@ -209,6 +226,7 @@ def _back_ends(pool, found, short):
     for what, function, chosen in (
         ("C = NumPy: one of each distinct program, and more", by_c, more),
         ("C for vectors = NumPy", by_c_of_vectors, more[:: max(1, len(more) // (IN_C[short] // 4))]),
+        ("labels and flags, C = NumPy; forecasters refused", by_decision, more[:: max(1, len(more) // IN_C[short])]),
         ("engine = NumPy", by_engine, distinct[::step][: ON_ENGINE[short]]),
     ):
         tallies = list(pool.map(judge, *zip(*((function, chosen[i::16]) for i in range(16)), strict=True)))

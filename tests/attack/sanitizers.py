@@ -22,6 +22,7 @@ from qatlib.engine import CONFIGS, simulate
 from qatlib.engine.random_models import extreme_windows
 from qatlib.float_model import transformer
 from qatlib.float_model.config import FAMILIES, ModelConfig, Sensor
+from qatlib.integer_model import detection
 from qatlib.mcu import export_c
 from qatlib.quantised_model import fused, ptq
 from qatlib.quantised_model.quantisers import QuantConfig
@@ -39,33 +40,18 @@ SANITIZERS = {
 }
 TARGETS = ("native", "x86-64-v3", "x86-64")
 TIMEOUT = 300  # seconds
+FORECASTER = Path(__file__).with_name("forecaster.c")
 
-# Every buffer as large as it says, at the least alignment that its type has.
-FORECASTER = """#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "model.h"
-enum { WINDOW = MODEL_CONTEXT * MODEL_CHANNELS, FORECAST = MODEL_HORIZON * MODEL_TARGETS };
-int main(void) {
-    int16_t *counts = (int16_t *)malloc(sizeof(int16_t) * (WINDOW + 1)) + 1, mended[WINDOW];
-    int16_t *forecast = (int16_t *)malloc(sizeof(int16_t) * (FORECAST + 1)) + 1;
-    char *memory = (char *)malloc(MODEL_WORKSPACE + 4) + 4;
-    uint8_t flags[MODEL_CHANNELS];
-    while (fread(counts, sizeof(int16_t), WINDOW, stdin) == WINDOW) {
-        model_forecast(counts, forecast, memory);
-        memcpy(mended, counts, sizeof mended);
-#if MODEL_CHANNELS == 1
-        flags[0] = model_guard(mended);
-#else
-        model_guard(mended, flags);
-#endif
-        fwrite(forecast, sizeof(int16_t), FORECAST, stdout);
-        fwrite(mended, sizeof(int16_t), WINDOW, stdout);
-        fwrite(flags, 1, MODEL_CHANNELS, stdout);
-    }
-    return fflush(stdout);
+DECISIONS = {  # once more, by the function that decides: of a detector the window's own rows, and zeros after them
+    "forecast": "",
+    "classify": "model_classify(counts, forecast, memory);",
+    "detect": """int64_t state = -1;
+        int16_t *rows = (int16_t *)calloc(ROWS * MODEL_CHANNELS + 1, sizeof(int16_t)) + 1;
+        memcpy(rows, counts, sizeof mended);
+        model_detect(rows, &state, forecast, memory);
+        free(rows - 1);
+        model_forecast(counts, forecast, memory);""",
 }
-"""
 
 # A plan and its data from stdin, as `Recorded` writes them; to stdout forecasts and gradients.
 TRAINER = """#include "{source}"
@@ -177,7 +163,8 @@ def forecasts(compiler, by, short):
     a guard."""
     folders = sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir())
     models = [shipped.load(data, name) for data in folders for name in shipped.names(data)]
-    models = [*models[:: 12 if short else 1], *several_channels.MODELS.values()]
+    several = several_channels.MODELS | several_channels.CLASSIFIERS | several_channels.DETECTORS
+    models = [*models[:: 12 if short else 1], *several.values()]
     variants = [(False, "native"), *((True, target) for target in targets(short))]
     for host, target in variants:
         right, tried = 0, len(models)
@@ -198,7 +185,10 @@ def forecast(compiler, model, host):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         source, _ = export_c(model, folder, "model", guard=guard, host=host)
-        (folder / "main.c").write_text(FORECASTER)
+        decide = DECISIONS[model.task]
+        if model.task == "detect":
+            decide = decide.replace("ROWS", str(detection.length(model)))
+        (folder / "main.c").write_text(FORECASTER.read_text().replace("DECIDE", decide))
         out = carried_out(
             compiler, folder, folder / "main.c", source, given=counts.astype("<i2").tobytes(), options=["-std=c99"]
         )

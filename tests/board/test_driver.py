@@ -116,6 +116,21 @@ def test_several_channels(engine, name, right, patch_model):
     right()
 
 
+@pytest.mark.parametrize("model", several_channels.CLASSIFIERS.values(), ids=several_channels.CLASSIFIERS.keys())
+def test_a_classifier(engine, model, right, patch_model):
+    counts = several_channels.windows(model, 0, 9)
+    engine.load(model)
+    for found, expected in zip(engine.classify(counts), model.classify(counts), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    values = counts * model.resolution
+    for found, expected in zip(engine.forecast(values), model.predict(values), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    engine.load(patch_model)
+    with pytest.raises(ValueError, match="does not classify"):
+        engine.classify(counts)
+    right()
+
+
 def test_independent_channels_take_turns(engine, buffers):
     model = several_channels.MODELS["two independent"]
     counts = several_channels.windows(model, 0, 5)

@@ -261,3 +261,39 @@ def test_without_widgets_the_picture_stands_still(engine, replay, monkeypatch):
     monkeypatch.setattr(panel, "ipywidgets", None)
     live = panel.Live(engine, replay)
     assert live.show() is live.figure and live.axes.get_lines()
+
+
+@pytest.fixture(scope="module", params=list(several_channels.CLASSIFIERS))
+def labelled(request):
+    model = several_channels.CLASSIFIERS[request.param]
+    windows = several_channels.windows(model, 3, 5)
+    truth = model.classify(windows)[0]
+    truth[4] = (truth[4] + 1) % len(model.labels)
+    return Replay("office", {"W4A4": model}, windows, truth)
+
+
+def test_a_recording_is_played_with_its_labels(engine, labelled):
+    model = labelled.models["W4A4"]
+    assert labelled.channels == tuple(channel.name for channel in model.channels)
+    live = panel.Live(engine, labelled)
+    for _ in range(4):
+        live.step()
+    assert live.told == dict(enumerate(model.classify(labelled.windows)[0].tolist()))
+    assert live.errors[live.channel]["W4A4"] == [0, 0, 0, 0, 1]
+    assert "share told wrongly so far (windows): W4A4 0.2 (5)" in live.axes.get_xlabel()
+    assert [text.get_text() for text in live.axes.get_legend().texts] == list(model.labels)
+
+
+def test_what_was_told_stands_under_the_truth(labelled):
+    axes = panel.plot_labels(labelled, 4, {4: int(labelled.truth[4])}, channel=labelled.channels[-1])
+    drawn = {(x, line.get_ydata()[0]): line.get_color() for line in axes.lines[1:] for x in line.get_xdata()}
+    shown = min(5, labelled.windows.shape[1])
+    assert {x for x, height in drawn if height == 0.93} == set(range(1 - shown, 1))
+    assert [x for x, height in drawn if height == 0.86] == [0]  # nothing was told of the others
+    assert drawn[0, 0.93] == drawn[0, 0.86] == f"C{labelled.truth[4]}"
+    assert labelled.channels[-1] in axes.get_ylabel()
+
+
+def test_a_label_for_every_window(labelled):
+    with pytest.raises(ValueError, match=r"truth has shape \(1,\), the model W4A4 is for \(\)"):
+        replace(labelled, truth=labelled.truth[:, None])

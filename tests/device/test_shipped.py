@@ -18,6 +18,7 @@ from qatlib.system import paths
 
 FAST = TrainConfig(epochs=1, batch=128, averaging=0.5)
 DATASETS = ("etth1", "jfk-weather")
+DECISIONS = ("occupancy", "jfk-weather-faults")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,23 @@ def test_every_model_of_the_table_loads(table, dataset):
         assert name.startswith(model.name) and model.size_bytes == rows.loc[name, "size_bytes"]
         assert model.forward(np.zeros((2, model.context), np.int16)).shape == (2, model.horizon)
     assert (rows["equal_outputs"] == 1).all()
+
+
+@pytest.mark.parametrize(("dataset", "task"), list(zip(DECISIONS, ("classify", "detect"), strict=True)))
+def test_a_decision_of_every_kind_ships_with_its_recording(dataset, task):
+    (name,) = shipped.names(dataset)
+    row = pd.read_csv(paths.MODELS / "decisions.csv").set_index("dataset").loc[dataset]
+    model = shipped.load(dataset, name)
+    assert tuple(row[["task", "name", "size_bytes"]]) == (task, name, model.size_bytes) and model.task == task
+    counts, truth = shipped.windows(dataset)
+    assert counts.shape == (shipped_models.WINDOWS, *model.window_shape) and counts.dtype == np.int16
+    rows, labels = shipped.recording(dataset)
+    if task == "classify":
+        told = model.classify(counts)[0]
+    else:
+        flags = model.detect(rows)[1]
+        told, truth = flags, labels[-len(flags) :]
+    assert np.mean(told == truth) > 0.6 and 0 < truth.mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +80,7 @@ def test_windows_follow_each_other_and_give_the_error_of_the_table():
     assert error == pytest.approx(kept, rel=1e-3)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", DATASETS + DECISIONS)
 def test_what_the_models_forecast_is_the_same_on_every_machine(dataset):
     """By NumPy and by C; `make verify` holds the simulated engine to it."""
     expected = {name: digest for (of, name), digest in shipped.outputs().items() if of == dataset}
@@ -99,7 +117,7 @@ def test_filling(sensor_csv, tmp_path, monkeypatch):
     table = shipped_models.fill(small, named)
     assert table["name"].tolist() == list(named) and sorted(named) == shipped.names("sensor")
     assert table[["weight_bits", "activation_bits"]].to_numpy().tolist() == [[2, 2], ["mixed", "mixed"]]
-    shipped_models.write_windows(small)
+    shipped_models.write_recording(small)
     counts, truth = shipped.windows("sensor")
     windows = small.windows("test")
     assert np.array_equal(counts, windows.counts[-shipped_models.WINDOWS :]) and truth.shape == (len(counts), 6)

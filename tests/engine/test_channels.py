@@ -13,6 +13,7 @@ from qatlib.engine.random_models import Shape, extreme_windows, random_model
 from qatlib.engine.rtl import Rtl
 from qatlib.engine.simulation import load, run
 from qatlib.integer_model.program import Channel, pack
+from tests import several_channels
 from tests.engine.bench import CONFIG, models_that_fit
 from tests.integer_model.by_hand import by_hand, changed
 
@@ -96,6 +97,11 @@ def test_random_models_of_several_channels(rtl, mixed):
             with suppress(DoesNotFit):
                 agree(rtl, model, extreme_windows(model, seed, 6))
                 agreed += 1
+
+
+@pytest.mark.parametrize("model", several_channels.CLASSIFIERS.values(), ids=several_channels.CLASSIFIERS.keys())
+def test_scores_of_labels(rtl, model):
+    agree(rtl, model, several_channels.windows(model, 5, 8))
 
 
 def test_buffers_hold_all_channels():

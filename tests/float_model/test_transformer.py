@@ -100,14 +100,14 @@ def test_wrong_config_is_named(change, message):
 def test_the_default_model():
     config = patch_config()
     assert (config.context, config.horizon, config.patch, config.tokens, config.d_model) == (336, 24, 24, 14, 16)
-    assert config.subtract_last and config.name == "patch-c336-d16"
+    assert config.subtract_last == (True,) and config.name == "patch-c336-d16"
     assert sum(p.numel() for p in transformer.network(config, SENSOR).parameters()) <= 10_000
 
 
 def test_the_published_shape():
     config = point_config(96)
     model = transformer.network(config, SENSOR)
-    assert (config.tokens, config.heads, config.layers, config.subtract_last) == (96, 1, 1, False)
+    assert (config.tokens, config.heads, config.layers, config.subtract_last) == (96, 1, 1, (False,))
     assert config.name == "point-w96-d16-h24" and model.tokens.position.position.shape == (96, 16)
     assert model.encoder[0].feed_forward.widen.out_features == 64 and isinstance(
         model.encoder[0].norm_attention, torch.nn.BatchNorm1d

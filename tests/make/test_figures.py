@@ -11,7 +11,7 @@ import time
 import nbformat
 import pytest
 
-from qatlib.data.sources import SOURCES
+from qatlib.data.sources import SOURCES, registry
 from qatlib.make import execution, figures, manifest
 from qatlib.system import disk, paths
 from qatlib.system.console import plain
@@ -105,7 +105,7 @@ def test_an_unchanged_notebook_is_left_alone_and_the_manifest_tells_what_was_run
     found = json.loads((project / "figures" / "manifest.json").read_text())
     expected = {
         "data": "jfk-weather",
-        "sha256": SOURCES["jfk-weather"].sha256,
+        "sha256": registry()[SOURCES["jfk-weather"].file],
         "seeds": [0, 1, 2, 3, 4],
         "profile": "full",
     }
@@ -173,6 +173,7 @@ def test_a_parameter_that_the_notebook_lacks_is_an_error_before_anything_runs(pr
     [
         ("PROFILE", "fast", "choose quick or full"),
         ("CLEAN", "yes", "choose 0 or 1"),
+        ("TASK", "detcet", "choose one of forecast, classify, detect"),
         ("CONTEXT", "-1", "1 or more"),
         ("HORIZON", "0", "1 or more"),
         ("DATA", "missing.csv", "no such file"),
@@ -202,6 +203,19 @@ def test_parameters_are_read(tmp_path, monkeypatch):
         "context": 96,
     }
     assert figures.read_parameters(environ) == expected
+
+
+def test_a_task_of_the_users_data_has_a_notebook_alone(project):
+    """And the manifest says what was classified."""
+    csv = project / "pump.csv"
+    rows = [f"2021-01-01T{i // 60:02}:{i % 60:02},{i % 7},{'on' if i // 9 % 2 else 'off'}" for i in range(100)]
+    csv.write_text("\n".join(["date,a,state", *rows]))
+    parameters = 'profile = "quick"\ndata = "auto"\ntarget = ""\ntask = "forecast"'
+    notebooks = [write(project, "data", name=name, parameters=parameters) for name in ("12_other", "13_classify")]
+    done = carry_out(*notebooks, TASK="classify", DATA=str(csv), TARGET="state")
+    assert done.returncode == 0 and "12_other" not in done.stdout, done.stderr
+    manifest = json.loads((project / "figures" / "manifest.json").read_text())
+    assert manifest["data"] == "pump" and manifest["parameters"]["task"] == "classify"
 
 
 def test_termination_shuts_the_kernel_down(project):

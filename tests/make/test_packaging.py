@@ -39,7 +39,8 @@ def test_wheel_holds_notebook_models_and_design(wheel):
     wanted = {
         "notebooks/07_pynq_overlay.ipynb",
         "overlays/engine/engine.sv",
-        "overlays/models/jfk-weather/windows.npy",
+        "overlays/models/jfk-weather/recording.npy",
+        "overlays/models/occupancy/labels.npy",
         "engine/shim.cpp",
     }
     assert {f"qatlib/{name}" for name in wanted} <= names

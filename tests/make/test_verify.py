@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlib.data import sets
+from qatlib.data import sets, watched
 from qatlib.device import shipped
 from qatlib.engine import CONFIGS, Cycles, EngineError, compile
 from qatlib.engine.synthesis import Report
@@ -33,6 +33,7 @@ def small(monkeypatch, tmp_path):
     }
     monkeypatch.setattr(shipped, "outputs", lambda: kept)
     monkeypatch.setattr(sets, "load", lambda name: dataset)
+    monkeypatch.setattr(verify, "DECISIONS", {})
     monkeypatch.setattr(verify, "CONFIGS", {CONFIG: CONFIGS[CONFIG]})
     monkeypatch.setattr(
         verify, "carry_out", lambda tasks, processes: {key: f(*arguments) for key, (f, arguments) in tasks.items()}
@@ -132,6 +133,29 @@ class _Engine:
 
     def cache_clear(self):
         pass
+
+
+def test_decisions_are_of_all_their_test_windows(monkeypatch):
+    monkeypatch.undo()
+    counts = {}
+    for (kind, config, name), (function, arguments) in verify.decision_tasks(None).items():
+        assert kind == "decisions" and function is verify.check and arguments[0] == config
+        counts.setdefault(name, []).append(len(arguments[2]))
+    room, weather = (shipped.names(dataset)[0] for dataset in ("occupancy", "jfk-weather-faults"))
+    context = shipped.load("occupancy", room).context
+    rows = len(watched.weather().values) - watched.weather().bounds[1]
+    assert counts == {room: [2665 + 9752 - 2 * (context - 1)] * 3, weather: [rows] * 3}
+
+
+def test_what_has_not_changed_is_not_taken_anew(monkeypatch, tmp_path, capsys):
+    assert run(monkeypatch) == 0
+    (tmp_path / "overlays/models/occupancy").mkdir(parents=True)
+    (tmp_path / "overlays/models/occupancy/new.safetensors").touch()
+    before = MEASUREMENTS["engine"].path.stat().st_mtime_ns, MEASUREMENTS["engine_checks"].path.stat().st_mtime_ns
+    monkeypatch.setattr(verify, "model_tasks", None)
+    assert run(monkeypatch) == 0
+    after = MEASUREMENTS["engine"].path.stat().st_mtime_ns, MEASUREMENTS["engine_checks"].path.stat().st_mtime_ns
+    assert before[0] == after[0] and before[1] < after[1]
 
 
 def test_every_window_is_in_one_task(monkeypatch):

@@ -226,3 +226,19 @@ def test_compiled_takes_what_numpy_takes(monkeypatch):
     monkeypatch.setattr(toolchain, "compiler", missing)
     with pytest.raises(toolchain.BuildError, match="no compiler"):
         compiled(model)
+
+
+DECISIONS = several_channels.CLASSIFIERS | several_channels.DETECTORS
+
+
+@pytest.mark.parametrize("target", emulate.TARGETS)
+@pytest.mark.parametrize("name", DECISIONS)
+def test_emulated_cores_decide_alike(name, target):
+    model = DECISIONS[name]
+    windows = several_channels.windows(model, 5, 3)
+    rows = windows.reshape(-1, *model.window_shape[1:])
+    given, expected = (rows, model.detect(rows)) if model.task == "detect" else (windows, model.classify(windows))
+    outcome = emulate.Firmware(model, target).run(given)
+    for mine, its in zip(expected, outcome.decided, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert len(outcome.instructions) == len(expected[0])

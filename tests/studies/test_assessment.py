@@ -48,6 +48,11 @@ PRICES = {
 }
 ERRORS = {("PTQ", 8): 0.05, ("PTQ", 4): 0.052, ("PTQ", 2): 0.07, ("QAT", 8): 0.05, ("QAT", 4): 0.051, ("QAT", 2): 0.06}
 ERRORS |= {(assessment.LINEAR, 4): 0.054}
+DECISIONS = {
+    "room": [0.913, 0.714], "room_size": 1921.0, "room_float": [0.925, 0.726], "room_rival": "majority",
+    "room_baseline": [0.437, 0.438], "faults": [0.519], "faults_size": 742.0, "faults_float": [0.521],
+    "faults_guard": [0.627],
+}  # fmt: skip
 COUNTS = {"rv32imc": 600_000, "cortex-m4": 200_000, "xc7s15": 1_500, "pynq-z2": 500}  # instructions or cycles
 
 
@@ -89,6 +94,7 @@ def tables():
     return {
         "verdict": verdict,
         "methods": methods,
+        "decisions": DECISIONS,
         "11_verdict": assessment.by_target(verdict, 3600),
         "11_gates": plan.gates(verdict, checked, detection, crossings),
         "11_break_even": crossings,
@@ -174,15 +180,16 @@ def test_the_page_is_written_from_the_tables_of_this_run(tables, tmp_path, monke
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
     for name, table in tables.items():
-        if name != "methods":
+        if name not in ("methods", "decisions"):
             style.save_table(table, name)
     (tmp_path / "11_axes.svg").write_text("<svg/>")
     experiment = Experiment("quick", "jfk-weather")
-    written = report.write(experiment, tables["methods"]).read_text(encoding="utf-8")
+    written = report.write(experiment, tables["methods"], tables["decisions"]).read_text(encoding="utf-8")
     windows, about = len(experiment.windows("test").rows), f"jfk-weather, {experiment.dataset.target}"
     data = re.search(r'lang="en">([^<]*); results come', written)[1]
     assert data.startswith(about) and data.endswith(f"quick profile: {windows:,} test windows, seeds: 1")
-    for text in ("7 µs, measured", "0.0510", "0.0700"):
+    decided = ("0.91 / 0.71", "1.92 kB", "0.44 / 0.44", "0.52 (0.52 in float)")
+    for text in ("7 µs, measured", "0.0510", "0.0700", *decided):
         assert text in written
 
 
