@@ -30,7 +30,7 @@ MARKED = re.compile(r"(<!-- (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
 def results():
-    """At most ten rows, each number with its evidence."""
+    """At most eight rows, each number with its evidence."""
     rows = [*accuracy_rows(), *decision_rows(), *equality_rows(), *device_rows(), speed_row()]
     return f"\n{tables.markdown(['what', 'result', 'evidence'], rows)}\n"
 
@@ -41,13 +41,9 @@ def accuracy_rows():
     rivals = [f"{base[label]:.4f}" for label in (DEFAULT, "ridge, context 336", "persistence")]
     found = "; ".join([*rivals, f"{base['Informer']:g}"])
     yield "Test MSE: float; ridge on the same window; persistence; Informer", found, "measured; Informer: published"
-    for bits in ("W4A4", "W2A2"):
-        size, before = (tables.quantity(low.loc[name, "size_bytes"], "B") for name in (bits, "float"))
-        yield (
-            f"{bits} in integers against float: test MSE, bytes",
-            f"{tables.change(low.loc[bits])}, {size} of {before}",
-            "measured",
-        )
+    sizes = {name: tables.quantity(low.loc[name, "size_bytes"], "B") for name in ("W4A4", "W2A2", "float")}
+    found = "; ".join(f"{tables.change(low.loc[bits])}, {sizes[bits]}" for bits in ("W4A4", "W2A2"))
+    yield "W4A4; W2A2 in integers against float: test MSE, bytes", f"{found}, of {sizes['float']}", "measured"
 
 
 def decision_rows():
@@ -67,19 +63,20 @@ def skab():
     rows = tables.table("tasks")
     rows = rows[(rows["dataset"] == "skab") & (rows["weight_bits"] == 4) & (rows["activation_bits"] == 4)]
     mean = rows.groupby("protocol")[["f1", "far", "mar"]].mean()
-    own, at_20 = mean.loc["leaderboard"], mean.loc["leaderboard-far20"]
+    own, far, mar = (mean.loc["leaderboard", name] for name in ("f1", "far", "mar"))
+    missed = mean.loc["leaderboard-far20", "mar"]
     return (
-        f"F1 {own['f1']:.2f} at {own['far']:.1%} false alarms and {own['mar']:.1%} missed; at 20 % false alarms, read "
-        f"off the test curve, {at_20['mar']:.1%} are missed (best published: 0.78, 13.6 %, 28.0 %)"
+        f"F1 {own:.2f} at {100 * far:.1f} % false alarms and {100 * mar:.1f} % missed; at 20 % false alarms, read off "
+        f"the test curve, {100 * missed:.1f} % are missed (best published: 0.78, 13.6 %, 28.0 %)"
     )
 
 
 def equality_rows():
     runs, engine = tables.qat_runs(), tables.table("engine")
     equal = f"{100 * runs['equal_outputs'].min():g} % in each of {len(runs)} runs"
-    yield "Outputs equal, evaluation in training and integers", equal, "measured"
     windows, wrong = engine["windows_checked"].sum(), engine["mismatches"].sum()
-    yield "Windows equal, integers in NumPy and the engine", f"{windows - wrong:,} of {windows:,}", "simulated"
+    what = "Equal: outputs, evaluation in training and integers; windows, integers in NumPy and the engine"
+    yield what, f"{equal}; {windows - wrong:,} of {windows:,}", "measured; simulated"
 
 
 def device_rows():

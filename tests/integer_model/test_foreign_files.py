@@ -245,9 +245,9 @@ def test_a_whole_file_without_a_program(tmp_path, document):
         (lambda d: d.update(mode="both"), "mode 'both' must be independent or mixed"),
         (lambda d: d.update(targets=[1]), "targets .* must be indices"),
         (lambda d: d.update(targets=[]), "targets .* must be indices"),
-        (lambda d: d.update(task="paint"), "task 'paint': this qatlib knows forecast and classify"),
-        (lambda d: d.update(labels=["a"]), "a forecast has no labels"),
-        (lambda d: d.update(threshold=1), "no task of this qatlib has one"),
+        (lambda d: d.update(task="paint"), "task 'paint': this qatlib knows forecast, classify, detect"),
+        (lambda d: d.update(labels=["a"]), "a model to forecast has no labels"),
+        (lambda d: d.update(threshold=1), "threshold 1: a detector has a whole number, the others have None"),
     ],
 )
 def test_a_whole_file_with_a_program_that_is_none(saved, tmp_path, change, message):

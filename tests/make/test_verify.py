@@ -148,6 +148,7 @@ def test_decisions_are_of_all_their_test_windows(monkeypatch):
 
 
 def test_what_has_not_changed_is_not_taken_anew(monkeypatch, tmp_path, capsys):
+    one_model(monkeypatch)
     assert run(monkeypatch) == 0
     (tmp_path / "overlays/models/occupancy").mkdir(parents=True)
     (tmp_path / "overlays/models/occupancy/new.safetensors").touch()
