@@ -156,7 +156,7 @@ class Live:
         self.engine, self.replay, self.pause = engine, replay, pause
         self.at, self.task, self.image, self.channel = -1, None, None, replay.channels[0]
         self.errors = {channel: {label: [] for label in replay.models} for channel in replay.channels}
-        self.told = {}
+        self.told = {label: {} for label in replay.models}
         self.figure, self.axes = plt.subplots(figsize=(7.5, 4))
         plt.close(self.figure)  # drawn by `picture`, not once more by the notebook
         self.label = next(iter(replay.models))
@@ -208,14 +208,14 @@ class Live:
         one."""
         if not self.replay.labels:
             return mean_error(forecasts, self.replay, channel, self.at)
-        self.told[self.at] = int(forecasts[0].argmax())
-        return float(self.told[self.at] != self.replay.truth[self.at])
+        told = self.told[self.label][self.at] = int(forecasts[0].argmax())
+        return float(told != self.replay.truth[self.at])
 
     def _draw(self):
         self.axes.clear()
         if self.replay.labels:
             what = "share told wrongly"
-            plot_labels(self.replay, self.at, self.told, self.axes, self.channel)
+            plot_labels(self.replay, self.at, self.told[self.label], self.axes, self.channel)
         else:
             what = "mean error"
             plot_forecast(self.replay, self.at, self.drawn, self.axes, self.channel)

@@ -27,9 +27,10 @@ BROKEN = re.compile("[\0\ud800-\udfff]")  # NUL, and what no UTF-8 decodes to
 CELL = re.compile(r' *(?:"[^"]*(?:""[^"]*)*"|[^",\r\n][^,\r\n]*|),')
 
 
-def read(path, target=None, inputs=None):
+def read(path, target=None, inputs=None, *, others=False):
     """A CSV's time column, those to forecast and those that are only read, as text: a row a record, indexed by its line
     in the file. target, inputs: one column, or several with commas between; target None or `all`: every numeric one.
+    others: all of these that are no target are read.
 
     A record that is too short or too long is all None. FileNotFoundError for what is no regular file; ValueError for
     what is no comma-separated UTF-8 file with a header, and where the choice of columns is not plain.
@@ -51,7 +52,7 @@ def read(path, target=None, inputs=None):
         if not head:
             raise ValueError(f"{path}: a header, but no data below it")
         cells = [cells if len(cells) == len(header) else [None] * len(header) for _, cells in head]
-        columns = choose_columns(pd.DataFrame(cells, columns=header, dtype=object), target, path, inputs)
+        columns = choose_columns(pd.DataFrame(cells, columns=header, dtype=object), target, path, inputs, others)
         return _columns(chain(head, records), columns, header)
 
 
@@ -108,9 +109,9 @@ def _open_at(lines):
     return min(bisect_right(list(accumulate(map(len, lines))), at), len(lines) - 1)
 
 
-def choose_columns(frame, target=None, path="table", inputs=None):
+def choose_columns(frame, target=None, path="table", inputs=None, every=False):
     """(time, target, .., input, ..) columns: the first that holds times, those to forecast (None or `all`: every
-    numeric one), and those that are only read.
+    numeric one), and those that are only read; every: all other numeric ones.
 
     ValueError lists the columns where the choice is not plain.
     """
@@ -118,8 +119,7 @@ def choose_columns(frame, target=None, path="table", inputs=None):
     at, often = {name: i for i, name in enumerate(columns)}, Counter(columns)
     listed = f"its columns are {', '.join(map(shown, columns[:50]))}" + ", .." * (len(columns) > 50)
     time = _time_column(columns, head, path, listed)
-    every = inputs == ALL and ALL not in columns  # but for the target
-    read = names(inputs, columns) if inputs and not every else []
+    read = names(inputs, columns) if inputs else []
     others = [name for name in columns if name not in {time, *read}]
     if takes_all(target, columns):
         wanted = _numeric(others, [head.iloc[:, at[name]] for name in others], path)

@@ -14,7 +14,7 @@ from qatlib.data import csv_file
 from qatlib.data.cells import parse_numbers, printable, shown
 from qatlib.data.cleaning import check, clean
 from qatlib.data.series import to_counts
-from qatlib.data.sets import choose_resolution
+from qatlib.data.sets import choose_resolution, fitting_resolution
 from qatlib.integer_model import kernels
 from qatlib.integer_model.check import MOST_LABELS
 
@@ -62,6 +62,11 @@ class Labelled:
     parts: dict
     strides: dict
     note: str = ""
+
+    def __post_init__(self):
+        """ValueError for splits in another order: what trains and what validates is known by its place."""
+        if tuple(self.parts)[:2] != ("train", "validation") or len(self.parts) < 3:
+            raise ValueError(f"{self.name}: its splits are {', '.join(self.parts)}; train, validation, a test in order")
 
     @property
     def target(self):
@@ -116,7 +121,9 @@ class Labelled:
                 sliding = np.lib.stride_tricks.sliding_window_view(counts, context, axis=0)[::stride]
                 found.append((one_alone(sliding.transpose(0, 2, 1)), stretch.labels[context - 1 :: stride]))
         if not found:
-            raise ValueError(f"{self.name}: no {split} window of {context} samples fits; take a smaller CONTEXT")
+            raise ValueError(
+                f"{self.name}: no {split} window of {context} rows fits between its gaps; bring longer stretches"
+            )
         return LabelledWindows(*map(np.concatenate, zip(*found, strict=True)))
 
 
@@ -159,7 +166,7 @@ def of_csv(path, target, inputs=None, *, repair=False):
     place = printable(path)
     if csv_file.takes_all(target, ()):
         raise ValueError(f"{place}: which column holds the labels? Name it: TARGET=column (target='column')")
-    frame = csv_file.read(path, target, inputs or csv_file.ALL)
+    frame = csv_file.read(path, target, inputs, others=not inputs)
     if len(csv_file.names(target, frame.columns)) > 1:
         raise ValueError(f"{place}: TARGET={shown(target)} names several columns; labels are in one")
     column, channels = frame.columns[1], frame.drop(columns=frame.columns[1])
@@ -168,6 +175,8 @@ def of_csv(path, target, inputs=None, *, repair=False):
         for line in report or ("nothing to repair",):
             print(f"{place}: {line}")
     times, values, _ = check(channels, place)
+    for name, channel in zip(channels.columns[1:], values, strict=True):
+        fitting_resolution(times, channel, channel[: int(SHARES["train"] * len(channel))], place, name)
     cells = frame[column].loc[channels.index].str.strip()
     classes = _classes(cells, place, shown(column))
     parts = cut(stretches(times, np.stack(values, axis=-1), np.searchsorted(classes, cells)), SHARES)

@@ -52,6 +52,7 @@ def strikewatch(runner, *, alone=True, stride=10):
         for split, part in cut((recording[:shortest],), shares).items():
             parts[split] = (*parts.get(split, ()), *part)
     protocol = "" if alone else ", left out"
+    parts = {split: parts[split] for split in ("train", "validation", "test")}
     return Labelled(
         f"strikewatch, runner {runner}{protocol}", ("x", "y", "z"), tuple(STRIKES), parts, dict.fromkeys(parts, stride)
     )

@@ -48,7 +48,7 @@ def load(name="auto", *, target=None, inputs=None, clean=False):
 def _channel(target, values, path, facts):
     """The Dataset of one column. facts: what all have in common."""
     train = values[: facts["bounds"][0]]
-    resolution = _resolution(facts["times"], values, train, path, target)
+    resolution = fitting_resolution(facts["times"], values, train, path, target)
     mean, std = float(train.mean()), float(train.std())
     return Dataset(target=target, values=values, mean=mean, std=std, resolution=resolution, **facts)
 
@@ -84,12 +84,12 @@ def _without_empty(frame, path):
     return frame[~empty]
 
 
-def _resolution(times, values, train, path, target):
+def fitting_resolution(times, values, train, path, target):
     """Of 16-bit counts. ValueError where they cannot hold the values, or tell those of `train`, the first, apart."""
     column = f"column {target!r}"
     if train.min() == train.max():
         span = f"its {len(train)} train rows, {times[0]} to {times[len(train) - 1]}"
-        raise ValueError(f"{path}: {column} is constant ({train[0]:g}) in {span}; choose another TARGET")
+        raise ValueError(f"{path}: {column} is constant ({train[0]:g}) in {span}; choose another column")
     largest = np.abs(values).argmax()
     at = f"{values[largest]:g} at {times[largest]}"
     if not SMALLEST <= abs(values[largest]) <= LARGEST:

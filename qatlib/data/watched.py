@@ -117,8 +117,13 @@ class Watched:
         return map(np.concatenate, kept)
 
     def with_faults(self, split, seed):
-        """The same with faults in a split, one every EVERY rows, each in one channel."""
+        """The same with faults in a split, one every EVERY rows, each in one channel. ValueError where there are
+        fewer."""
         rng, (begin, end) = np.random.default_rng(seed), self.span(split)
+        if end - begin < EVERY:
+            raise ValueError(
+                f"{self.name}: {end - begin} {split} rows are too few for a fault in every {EVERY} of them"
+            )
         counts, faulty = self.counts.copy(), self.faulty.copy()
         for at in range(begin, end - EVERY + 1, EVERY):
             first, channel = at + rng.integers(EVERY - LENGTHS[1]), rng.integers(len(self.names))

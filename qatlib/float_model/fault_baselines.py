@@ -1,8 +1,8 @@
 """What a detector has to beat: everything or nothing flagged, z-scores of the channels, principal components, and the
 guard of a forecaster.
 
-Each is fitted by the train rows of a Watched and takes its threshold from the validation rows as the detectors do. ->
-scores, in thresholds, and flags of the test rows.
+z-scores and components are fitted by the train rows of a Watched and take their threshold from the validation rows as
+the detectors do; the guard has limits of its own, of both. -> scores, and flags of the test rows.
 """
 
 import numpy as np

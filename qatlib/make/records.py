@@ -30,10 +30,10 @@ def sources(notebook):
 def fingerprint(notebook, parameters, sources):
     """SHA-256 over all that decides what the notebook writes: its text, the package, the hardware and the models, the
     measurements beside each, the lock, the data, the notebooks before it."""
-    folders = (PACKAGE, OVERLAYS / "engine", OVERLAYS / "models")
+    folders = (PACKAGE, OVERLAYS / "engine", OVERLAYS / "models", EMBEDDED)
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     kept = [path for path in found if path.suffix not in (".pyc", ".md") and not path.name.startswith(".")]
-    files = [notebook, ROOT / "requirements.lock", *kept, *EMBEDDED.rglob("*.*"), *_chosen_data(parameters)]
+    files = [notebook, ROOT / "requirements.lock", *kept, *_chosen_data(parameters)]
     contents = sorted((path.name, sha256(path)) for path in files)
     keys = [read(name).get("key", "") for name in sources]
     return hashlib.sha256(json.dumps([contents, parameters, keys]).encode()).hexdigest()

@@ -1,4 +1,5 @@
-/* How far a forecast lies from what came: each error in sixteenths of its mean magnitude on sound rows, at most 128 of them, squared. */
+/* How far a forecast lies from what came: each error in sixteenths of its mean magnitude on sound rows, at most 128 of
+   them, squared. */
 static int64_t judged(const int16_t *counts, const int16_t *forecast, const uint16_t *weight, int rows, int channels) {
     int64_t score = 0;
     for (int i = 0; i < rows; i++)

@@ -21,7 +21,7 @@ FLOAT, QAT = TrainConfig(epochs=30, batch=BATCH), QATConfig(epochs=15, batch=BAT
 SCHEME = "asymmetric"
 FOUR = (4, 4)
 SMOOTHINGS = (0, 2, 3, 4)
-MARGIN = 1.5  # times the highest score of sound rows: a few minutes of them do not show all that is sound
+MARGIN = 1.5  # times the highest score of sound rows: few of them do not show all that is sound. See notebook 14
 DISTURBED = 6  # times that faults are put into the validation rows, each time others
 
 
@@ -74,6 +74,7 @@ class Judged:
         forward = None if width else float_forward(run, data)
         model = cached.integer_model(run, data)
         self.equal_outputs = storage.row(run, data)["equal_outputs"] if width else np.nan
+        self.size_bytes = storage.row(network.run(data, width, seed), data)["size_bytes"]
         first = detection.length(model, ahead=network.ahead) - 1
         begin, end = data.span("validation")
         sound = data.counts[max(0, begin - first) : end]

@@ -64,7 +64,7 @@ class Study:
             "model": model.name, "family": self.choice.network.family,
             "f1_validation": detectors.f1(*map(np.concatenate, parts)),
             **detectors.measures(*(np.concatenate(part) for part in zip(*found, strict=True)), truth),
-            "size_bytes": model.size_bytes, "equal_outputs": judged[0].equal_outputs,
+            "size_bytes": judged[0].size_bytes, "equal_outputs": min(one.equal_outputs for one in judged),
         }  # fmt: skip
 
     def _baseline(self, name):

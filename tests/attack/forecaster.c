@@ -1,5 +1,5 @@
-/* Windows from stdin; to stdout forecasts, mended windows and the guard's flags. Every buffer is as large as it says, at
-   the least alignment that its type has. DECIDE: see `sanitizers`. */
+/* Windows from stdin; to stdout forecasts, mended windows and the guard's flags. Every buffer is as large as it says,
+   at the least alignment that its type has. DECIDE: see `sanitizers`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -131,6 +131,18 @@ def test_a_classifier(engine, model, right, patch_model):
     right()
 
 
+@pytest.mark.parametrize("model", several_channels.DETECTORS.values(), ids=several_channels.DETECTORS.keys())
+def test_a_detector(engine, model, right, patch_model):
+    rows = several_channels.windows(model, 0, 4).reshape(-1, *model.window_shape[1:])
+    engine.load(model)
+    for found, expected in zip(engine.detect(rows), model.detect(rows), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    engine.load(patch_model)
+    with pytest.raises(ValueError, match="does not detect"):
+        engine.detect(rows)
+    right()
+
+
 def test_independent_channels_take_turns(engine, buffers):
     model = several_channels.MODELS["two independent"]
     counts = several_channels.windows(model, 0, 5)

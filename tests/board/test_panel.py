@@ -278,7 +278,7 @@ def test_a_recording_is_played_with_its_labels(engine, labelled):
     live = panel.Live(engine, labelled)
     for _ in range(4):
         live.step()
-    assert live.told == dict(enumerate(model.classify(labelled.windows)[0].tolist()))
+    assert live.told["W4A4"] == dict(enumerate(model.classify(labelled.windows)[0].tolist()))
     assert live.errors[live.channel]["W4A4"] == [0, 0, 0, 0, 1]
     assert "share told wrongly so far (windows): W4A4 0.2 (5)" in live.axes.get_xlabel()
     assert [text.get_text() for text in live.axes.get_legend().texts] == list(model.labels)

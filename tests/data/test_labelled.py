@@ -111,12 +111,30 @@ def test_no_runner_is_in_train_and_test(monkeypatch):
         return labelled.Stretch(np.full((200 + runner, 3), float(runner)), np.full(200 + runner, file[0] == "h", int))
 
     monkeypatch.setattr(labelled_sets, "_strikes", strikes)
-    alone, out = labelled_sets.strikewatch(3), labelled_sets.strikewatch(3, alone=False)
+    alone = labelled_sets.strikewatch(3)
     assert {k: [len(s) for s in v] for k, v in alone.parts.items()} == {
         "train": [140, 140],
         "validation": [20, 20],
         "test": [41, 41],
     }
     assert all((s.values == 3).all() for part in alone.parts.values() for s in part)
-    assert {s.values[0, 0] for s in out.parts["train"]} == set(range(1, 13)) - {3}
-    assert [s.values[0, 0] for s in out.parts["test"]] == [3, 3]
+    for left in (1, 3, 12):
+        out = labelled_sets.strikewatch(left, alone=False)
+        assert list(out.parts) == ["train", "validation", "test"]
+        assert {s.values[0, 0] for s in out.parts["train"]} == set(range(1, 13)) - {left}
+        assert [s.values[0, 0] for s in out.parts["test"]] == [left, left]
+
+
+def test_splits_are_in_order():
+    part = (labelled.Stretch(np.zeros((9, 1)), np.zeros(9, int)),)
+    with pytest.raises(ValueError, match="its splits are test, train, validation; train, validation, a test in order"):
+        labelled.Labelled("pump", ("a",), ("off", "on"), {"test": part, "train": part, "validation": part}, {})
+
+
+def test_a_channel_that_stands_still_is_refused(written):
+    path = written(ALTERNATE)
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0], *(",".join([r.split(",")[0], "0", *r.split(",")[2:]]) for r in rows[1:])]))
+    with pytest.raises(ValueError, match=r"column 'a' is constant \(0\) in its 60 train rows"):
+        labelled.of_csv(path, "state")
+    assert labelled.of_csv(path, "state", "b").names == ("b",)

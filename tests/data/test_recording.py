@@ -156,3 +156,10 @@ def test_a_column_that_costs_windows_is_left_out_and_said_unless_it_is_named(cap
     weather = sets.load("jfk-weather", target="temperature_c,pressure_hpa")
     with pytest.raises(ValueError, match=r"too few rows: no train window of context 336.*gaps cut all"):
         weather.windows("train", 336, 24)
+
+
+def test_inputs_are_named_one_by_one(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("date,a,b\n" + "\n".join(f"2021-01-{day:02},{day % 7},{day % 5}" for day in range(1, 29)))
+    with pytest.raises(ValueError, match="no column 'all'"):
+        sets.load(str(path), target="a", inputs="all")

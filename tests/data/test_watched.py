@@ -57,3 +57,10 @@ def test_what_does_not_fit_is_named(pump):
         pump.windows("train", 501, 1)
     with pytest.raises(ValueError, match="unknown split 'all'"):
         pump.span("all")
+
+
+def test_too_few_rows_for_a_fault_are_said():
+    rows = np.arange(300.0)[:, None]
+    short = Watched("pump", ("a",), rows, np.array([0.1]), np.zeros(300, bool), (180, 240, 300))
+    with pytest.raises(ValueError, match="pump: 60 test rows are too few for a fault in every 120 of them"):
+        short.with_faults("test", 0)

@@ -61,6 +61,8 @@ def test_measures():
     flags = np.array([1, 0, 0, 0, 0, 1, 1, 0, 0, 0], bool)
     found = detectors.measures(flags.astype(float), flags, truth)
     assert found["f1"] == pytest.approx(2 * 2 / 8) and found["far"] == 1 / 5 and found["mar"] == 3 / 5
+    assert found["auc_pr"] == pytest.approx(2 / 3 * 2 / 5 + 5 / 10 * 3 / 5)  # precision at each of the two recalls
+    assert found["mar_at_far20"] == 3 / 5
     assert found["delay"] == 1 and detectors.f1(flags & False, truth & False) == 0
 
 
