@@ -137,7 +137,7 @@ def plot_labels(replay, at, told, ax=None, channel=None):
     windows = np.arange(max(0, at - len(past) + 1), at + 1)
     rows = {"true": replay.truth[windows], "told": np.array([told.get(window, -1) for window in windows])}
     for height, (row, labels) in zip((0.93, 0.86), rows.items(), strict=True):
-        ax.text(-len(past), height, row, transform=ax.get_xaxis_transform(), ha="right", va="center", fontsize=8)
+        ax.text(0.005, height, row, transform=ax.transAxes, va="center", fontsize=8)
         for i in range(len(replay.labels)):
             x = windows[labels == i] - at
             ax.plot(x, np.full(len(x), height), "s", ms=4, color=f"C{i}", transform=ax.get_xaxis_transform())
