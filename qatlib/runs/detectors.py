@@ -74,12 +74,13 @@ class Judged:
         forward = None if width else float_forward(run, data)
         model = cached.integer_model(run, data)
         self.equal_outputs = storage.row(run, data)["equal_outputs"] if width else np.nan
-        self.size_bytes = storage.row(network.run(data, width, seed), data)["size_bytes"]
         first = detection.length(model, ahead=network.ahead) - 1
         begin, end = data.span("validation")
         sound = data.counts[max(0, begin - first) : end]
         plain = detection.detector(model, sound, ahead=network.ahead, smoothing=0, forward=forward, threshold=0)
         self.model, self.forward = plain, forward or plain.forward
+        as_float = storage.row(network.run(data, None, seed), data)["size_bytes"]
+        self.size_bytes = plain.size_bytes if width else as_float
         self.sound = self._raw(sound)
         disturbed = [data.with_faults("validation", seed) for seed in range(DISTURBED)]
         self.disturbed = [self._raw(d.counts[max(0, begin - first) : end]) for d in disturbed]
