@@ -50,7 +50,7 @@ def test_integers_tell_what_is_to_be_told(chosen):
     table = chosen[4].set_index("method")
     integers = table.loc[f"qat-{classifiers.SCHEME}"]
     assert integers["equal_outputs"] == 1
-    assert integers["f1_test"] > 0.8 > table.loc["majority", "f1_test"]
+    assert integers["f1_test"] > 0.7 > table.loc["majority", "f1_test"]
     assert integers["f1_test"] > table.loc["ridge-statistics", "f1_test"]
 
 
