@@ -14,6 +14,8 @@ from qatlib.studies.style import PALETTE, verbatim
 WIDTHS = {"float": None, "W8A8": (8, 8), "W6A6": (6, 6), "W4A4": (4, 4), "W3A3": (3, 3), "W2A4": (2, 4), "W2A2": (2, 2)}
 QUICK_WIDTHS = ("float", "W8A8", "W4A4")
 SEEDED = ("float", "W4A4", "W2A4")  # by every seed; the others by the first
+FACTORS = (0.8, 1.0, 1.25, MARGIN, 2.0)
+SCORED = ("z-scores", "principal components, T² and Q")
 CHOOSING = 3  # every third file chooses for all
 
 
@@ -72,6 +74,18 @@ class Study:
         scores, flags = (np.concatenate(part) for part in zip(*found, strict=True))
         truth = np.concatenate([data.faulty[data.bounds[1] :] for data in self.sets])
         return {"method": name, **detectors.measures(scores, flags, truth)}
+
+    def by_factor(self):
+        """F1 of the test rows where a threshold is another multiple of the highest sound score, of the first seed at
+        W4A4 and of baselines; what is chosen by nobody."""
+        truth = np.concatenate([one.truth for one in self.judged["W4A4", self.seeds[0]]])
+        scores = {"W4A4": [one.on_test(self.choice.smoothing)[0] for one in self.judged["W4A4", self.seeds[0]]]}
+        scores |= {name: [BASELINES[name](data, MARGIN)[0] for data in self.sets] for name in SCORED}
+        found = {
+            name: [detectors.f1(np.concatenate(parts) > factor / MARGIN, truth) for factor in FACTORS]
+            for name, parts in scores.items()
+        }
+        return pd.DataFrame(found, index=pd.Index(FACTORS, name="factor"))
 
     def first(self, width="W4A4"):
         """The first Watched as judged at a width by the first seed."""

@@ -8,6 +8,7 @@ import pytest
 
 from qatlib.data import labelled_sets, watched
 from qatlib.data.labelled import Labelled, Stretch
+from qatlib.runs.detectors import MARGIN, f1
 from qatlib.studies import classification, decisions, detection
 
 
@@ -95,3 +96,8 @@ def test_scores_over_time_are_drawn():
     assert axes.get_ylabel() == "channels (standardised)"
     frame = detection.scores_frame(judged, 0)
     assert list(frame["row"]) == list(range(60, 100)) and frame["faulty"].sum() == 10
+    choice = SimpleNamespace(smoothing=0)
+    watching = SimpleNamespace(judged={("W4A4", 0): [judged]}, seeds=(0,), choice=choice, sets=[data])
+    table = detection.Study.by_factor(watching)
+    assert table.loc[MARGIN, "W4A4"] == f1(scores > 1, judged.truth)
+    assert table.loc[2.0, "W4A4"] > table.loc[0.8, "W4A4"]  # of these rows the last ten are faulty
