@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from qatlib.integer_model import detection
-from qatlib.mcu.export import export_c
-from qatlib.mcu.program import Program
+from qatlib.mcu.export import export_c, program_of
 from qatlib.system import toolchain
 
 FLASH, RAM, LENGTH = 0x1000_0000, 0x2000_0000, 1 << 20  # bytes of each
@@ -86,7 +85,7 @@ class Firmware:
         if isinstance(target, str) and target not in TARGETS:
             raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
         self.model, self.target = model, TARGETS[target] if isinstance(target, str) else target
-        self.workspace = Program(model).workspace
+        self.workspace = program_of(model).workspace
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, folder, "model")
             script, elf = Path(folder) / "link.ld", Path(folder) / "model.elf"

@@ -6,19 +6,22 @@ from pathlib import Path
 
 from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
 from qatlib.integer_model import detection
+from qatlib.mcu.host_program import HostProgram
 from qatlib.mcu.program import Program
 from qatlib.system import paths
 
-KERNELS, HOST, GUARD, DETECT = (paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard", "detect"))
+SOURCES = {name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard", "detect")}
+KERNELS = {"generic": Program, "host": HostProgram}  # sets of functions, by the processor that they are for
 BLOCK = re.compile(r"^/\* block: (.*) \*/\n", re.MULTILINE)  # before functions that go together, with their names
 
 
-def export_c(model, folder, name="forecaster", *, guard=None, host=False):
+def export_c(model, folder, name="forecaster", *, guard=None, kernels="generic"):
     """Write `name`.c and `name`.h into a folder, which is made; -> their paths. Of a model's names none gets into them.
 
-    guard: a `qatlib.device.guard.Guard`, which becomes a function of the library.
+    guard: a `qatlib.device.guard.Guard`, which becomes a function of the library. kernels: one of KERNELS; `generic`
+    runs everywhere.
 
-    ValueError where the name is none for a C library, or the guard is for other windows.
+    ValueError where the name is none for a C library, there are no such kernels, or the guard is for other windows.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,62}", name, re.ASCII):
         what = "one of letters, digits and underscores that begins with a letter"
@@ -28,10 +31,17 @@ def export_c(model, folder, name="forecaster", *, guard=None, host=False):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
-    program = Program(model, host=host)
+    program = program_of(model, kernels)
     source.write_text(_source(program, name) + (_guard(name, guard) if guard else ""))
     header.write_text(_header(program, name, guard))
     return source, header
+
+
+def program_of(model, kernels="generic"):
+    """The model's program in C by one of KERNELS. ValueError where there is no such one."""
+    if kernels not in KERNELS:
+        raise ValueError(f"no kernels {kernels!r}; choose one of {', '.join(KERNELS)}")
+    return KERNELS[kernels](model)
 
 
 def _source(program, name):
@@ -111,7 +121,7 @@ def _detect(name, model):
     first = (model.context + model.horizon * (last.attributes["ahead"] - 1)) * channels
     shift, weight = last.attributes["smoothing"], ", ".join(map(str, model.arrays["output.weight"].tolist()))
     return [
-        DETECT.read_text(),
+        SOURCES["detect"].read_text(),
         f"int {name}_detect(const int16_t *rows, int64_t *state, int16_t *forecast, void *memory) {{",
         f"    static const uint16_t weight[{channels}] = {{{weight}}};",
         f"    {name}_forecast(rows, forecast, memory);",
@@ -127,11 +137,10 @@ TASKS = {"forecast": lambda name, model: (), "classify": _classify, "detect": _d
 
 
 def _kernels(program):
-    """The functions that the program needs, with those that they call: an unused one is a warning. A host's replace
-    their namesakes."""
+    """The functions that the program needs, with those that they call: an unused one is a warning."""
     pieces, wanted, place = [], set(), {}  # place: {function: index of its piece}
-    for path in (KERNELS, HOST)[: 1 + program.host]:
-        head, *marked = BLOCK.split(path.read_text())
+    for source in program.sources:
+        head, *marked = BLOCK.split(SOURCES[source].read_text())
         wanted.add(len(pieces))
         pieces.append(head)
         for names, text in zip(marked[::2], marked[1::2], strict=True):
@@ -154,7 +163,7 @@ def _guard(name, guard):
     else:
         body = f"""    static const limits channels[{count}] = {{{", ".join(rows)}}};
     for (int c = 0; c < {count}; c++) flags[c] = look(counts + c, {count}, {guard.context}, channels[c]);"""
-    return f"\n{GUARD.read_text()}\n{_guard_signature(name, count)} {{\n{body}\n}}\n"
+    return f"\n{SOURCES['guard'].read_text()}\n{_guard_signature(name, count)} {{\n{body}\n}}\n"
 
 
 def _guard_signature(name, channels):

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qatlib.integer_model import detection
-from qatlib.mcu.export import export_c
-from qatlib.mcu.program import Program
+from qatlib.mcu.export import export_c, program_of
 from qatlib.system import toolchain
 
 OPTIONS = ("-std=c99", "-O3")
@@ -28,9 +27,10 @@ class CompiledModel:
 
     def __init__(self, model, packed):
         self.model = model
-        self._workspace = Program(model, host=not packed).workspace
+        kernels = "generic" if packed else "host"
+        self._workspace = program_of(model, kernels).workspace
         with tempfile.TemporaryDirectory() as folder:
-            source, _ = export_c(model, Path(folder), "model", host=not packed)
+            source, _ = export_c(model, Path(folder), "model", kernels=kernels)
             library = toolchain.library(source, *OPTIONS)
         self._forecasts = library.model_forecasts
         self._forecasts.argtypes, self._forecasts.restype = (

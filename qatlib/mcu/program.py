@@ -7,17 +7,16 @@ import numpy as np
 from qatlib.integer_model.model import IntegerModel
 from qatlib.mcu import workspace
 
-LANES = 16  # of host.c
-
 
 class Program:
     """`calls`, `constants`: lines of C. `workspace`: bytes of memory that a forecast needs beside its stack.
 
-    host: for a computer's vector units, weights in 32 bits a pair; else packed, for a microcontroller.
+    It is for any processor; `sources` are the files of its functions, of which later ones replace their namesakes.
     """
 
-    def __init__(self, model: IntegerModel, *, host=False):
-        self.host = host
+    sources = ("kernels",)
+
+    def __init__(self, model: IntegerModel):
         self.model, self.constants, self.calls, self.shifts = model, [], [], 0
         self.labels = {o.path: f"{o.kind}_{i}" for i, o in enumerate(model.operations)}
         self.places, self.workspace = workspace.arrange(model, self._scratch)
@@ -26,24 +25,25 @@ class Program:
                 getattr(self, "_" + operation.kind)(operation)
 
     def _scratch(self, operation):
-        """Bytes that a product needs for one call. Two rows of weights as pairs, and unpacked or transposed ones after
-        them; on a host both its operands as pairs."""
+        """Bytes that a product needs for one call: two rows of weights as pairs, and unpacked or transposed ones after
+        them."""
         if operation.kind not in ("linear", "scores", "context"):
             return 0
-        shapes = [self.model.tensors[name].shape for name in operation.inputs]
-        heads = operation.attributes.get("heads", 1)
-        depth = shapes[0][-1] // (heads if operation.kind == "scores" else 1)
-        if self.host:
-            columns = {"linear": 0, "scores": shapes[-1][0], "context": shapes[-1][1] // heads}[operation.kind]
-            return 4 * (depth + 1 >> 1) * (shapes[0][-2] + _padded(columns))
+        shapes, heads, depth = self._shapes(operation)
         if operation.kind == "linear":
             return 4 * depth + 2 * depth * (operation.attributes["weight_bits"] < 8)
         return 4 * depth + (math.prod(shapes[1]) // heads if operation.kind == "context" else 0)
 
+    def _shapes(self, operation):
+        """Of a product's inputs; its heads; columns that are multiplied for each of its results."""
+        shapes = [self.model.tensors[name].shape for name in operation.inputs]
+        heads = operation.attributes.get("heads", 1)
+        return shapes, heads, shapes[0][-1] // (heads if operation.kind == "scores" else 1)
+
     def _scratch_places(self, operation, columns):
         """Of the pairs, and of what comes after them."""
         place = self.places[operation.path, "scratch"]
-        return [f"(int32_t *)(void *)(workspace + {place})"] + [f"workspace + {place + 4 * columns}"] * (not self.host)
+        return [f"(int32_t *)(void *)(workspace + {place})", f"workspace + {place + 4 * columns}"]
 
     def _place(self, name):
         return f"workspace + {self.places[name]}"
@@ -52,8 +52,6 @@ class Program:
         """A constant array; -> its name in C."""
         label = f"{self.labels[operation.path]}_{name}"
         array = np.ravel(array)
-        if self.host and (len(array) > 1 or name == "bias"):  # vectors; a scale of one channel is read by itself
-            array = np.pad(array, (0, _padded(len(array)) - len(array)))
         values = ", ".join(map(str, array.tolist()))
         self.constants.append(f"static const {kind} {label}[{len(array)}] = {{{values}}};")
         return label
@@ -112,14 +110,13 @@ class Program:
 
     def _linear(self, o):
         (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
-        if self.host:
-            weights = [self._constant(o, "weight", _pairs(self.model.weight(o)), "int32_t")]
-        else:
-            weights = [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
-        weights += [self._array(o, "bias", "int32_t"), self._scale(o)]
+        weights = [*self._weights(o), self._array(o, "bias", "int32_t"), self._scale(o)]
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
         scratch = self._scratch_places(o, depth)
         self._call("linear", *weights, *x, rows, outputs, depth, *scratch, *self._result(o))
+
+    def _weights(self, o):
+        return [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
 
     def _add(self, o, y=None):
         x = o.inputs[0]
@@ -192,15 +189,3 @@ class Program:
             scale = m[i % len(m)], n[i % len(n)]
             to = self.anchor(target), model.horizon, f"forecast + {i}", count
             self._call("to_counts_of_channel", f"{self._place(x)} + {i}", count, codes, zero, *scale, *to)
-
-
-def _padded(n):
-    return -(-n // LANES) * LANES
-
-
-def _pairs(weight):
-    """(outputs, columns) -> int32 (columns / 2, outputs padded): two columns in 16 bits each."""
-    outputs, columns = weight.shape
-    even = np.zeros((_padded(outputs), columns + columns % 2), np.int64)
-    even[:outputs, :columns] = weight
-    return ((even[:, ::2] & 0xFFFF) | (even[:, 1::2] & 0xFFFF) << 16).astype(np.uint32).view(np.int32).T

@@ -10,7 +10,7 @@ import torch
 from qatlib.engine import CONFIGS
 from qatlib.float_model import train
 from qatlib.mcu import compiled
-from qatlib.mcu.program import Program
+from qatlib.mcu.host_program import HostProgram
 from qatlib.runs import cached
 from qatlib.runs.comparison import final_error
 from qatlib.runs.families import FOUR, Families
@@ -87,7 +87,7 @@ def _subject(experiment, row):
 
 def _timed(subjects):
     """Each model on this computer, as `_counted`."""
-    rows = [(s.model.name, s.width, "laptop", _one_by_one(s), Program(s.model, host=True).workspace) for s in subjects]
+    rows = [(s.model.name, s.width, "laptop", _one_by_one(s), HostProgram(s.model).workspace) for s in subjects]
     return pd.DataFrame(rows, columns=["model", "width", "on", "count", "ram_bytes"]).assign(by="measured")
 
 

@@ -155,12 +155,12 @@ def judge(function, seeds):
     return tally
 
 
-def by_c(model, counts, host=False):
-    return exported(model, counts, host=host)
+def by_c(model, counts, kernels="generic"):
+    return exported(model, counts, kernels)
 
 
 def by_c_of_vectors(model, counts):
-    return by_c(model, counts, host=True)
+    return by_c(model, counts, "host")
 
 
 def by_decision(model, counts):

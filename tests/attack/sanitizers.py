@@ -165,26 +165,26 @@ def forecasts(compiler, by, short):
     models = [shipped.load(data, name) for data in folders for name in shipped.names(data)]
     several = several_channels.MODELS | several_channels.CLASSIFIERS | several_channels.DETECTORS
     models = [*models[:: 12 if short else 1], *several.values()]
-    variants = [(False, "native"), *((True, target) for target in targets(short))]
-    for host, target in variants:
+    variants = [("generic", "native"), *(("host", target) for target in targets(short))]
+    for kernels, target in variants:
         right, tried = 0, len(models)
         for model in models:
             with mock.patch.dict(os.environ, {"QATLIB_MARCH": target}):
-                what = f"{compiler}, {target}, {model.describe().splitlines()[0]}, {'vectors' if host else 'packed'}"
-                right += judged(f"{what}, seed {SEED}", functools.partial(forecast, compiler, model, host))
-        what = f"models in C, {'vectors' if host else 'packed'}, {target}"
+                what = f"{compiler}, {target}, {model.describe().splitlines()[0]}, {kernels}"
+                right += judged(f"{what}, seed {SEED}", functools.partial(forecast, compiler, model, kernels))
+        what = f"models in C, {kernels}, {target}"
         yield Outcome(
             "sanitizers", what, tried, 0, right, tried - right, f"{by}: {SANITIZERS[compiler][0]}; seed {SEED}"
         )
 
 
-def forecast(compiler, model, host):
+def forecast(compiler, model, kernels):
     counts = several_channels.windows(model, SEED, 24)
     limits = Limits(low=-1000, high=1000, jump=100, spike=40, stuck=5, drift=300, noise=600)
     guard = Guard(model.context, min(4, model.context // 2), (limits,) * len(model.channels))
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        source, _ = export_c(model, folder, "model", guard=guard, host=host)
+        source, _ = export_c(model, folder, "model", guard=guard, kernels=kernels)
         decide = DECISIONS[model.task]
         if model.task == "detect":
             decide = decide.replace("ROWS", str(detection.length(model)))

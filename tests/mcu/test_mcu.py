@@ -86,11 +86,11 @@ def test_the_fast_way_on_random_models(seed):
 
 def test_blank_lines_in_the_functions_change_nothing(tmp_path, monkeypatch):
     model = random_model(1)
-    texts = [export_c(model, tmp_path, "model", host=True)[0].read_text()]
-    for name in ("KERNELS", "HOST"):
-        (tmp_path / name).write_text(getattr(export, name).read_text().replace(";\n", ";\n\n"))
-        monkeypatch.setattr(export, name, tmp_path / name)
-    texts.append(export_c(model, tmp_path, "model", host=True)[0].read_text())
+    texts = [export_c(model, tmp_path, "model", kernels="host")[0].read_text()]
+    for name in ("kernels", "host"):
+        (tmp_path / name).write_text(export.SOURCES[name].read_text().replace(";\n", ";\n\n"))
+        monkeypatch.setitem(export.SOURCES, name, tmp_path / name)
+    texts.append(export_c(model, tmp_path, "model", kernels="host")[0].read_text())
     lines = [[line for line in text.splitlines() if line] for text in texts]
     assert texts[0] != texts[1] and lines[0] == lines[1]
 
@@ -156,7 +156,7 @@ def test_low_bits_stay_packed(tmp_path):
 
 def test_what_is_read_as_vectors_is_as_long(tmp_path):
     """A decoder's head has one output, and host.c loads its bias with the lanes beside it."""
-    source, _ = export_c(shipped.load("etth1", "decoder-c336-d16-mixed"), tmp_path, host=True)
+    source, _ = export_c(shipped.load("etth1", "decoder-c336-d16-mixed"), tmp_path, kernels="host")
     sizes = [
         int(line.split("_bias[")[1].split("]")[0])
         for line in source.read_text().splitlines()
