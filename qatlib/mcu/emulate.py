@@ -52,17 +52,18 @@ class EmulationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Target:
-    """A processor. `triple` and `cpu` as zig cc takes them."""
+    """A processor. `triple` and `cpu` as zig cc takes them; kernels as `export_c` does."""
 
     name: str
     triple: str
     cpu: str
+    kernels: str = "generic"
     optimise: str = "-O2"
 
 
 TARGETS = {
-    "rv32imc": Target("rv32imc", "riscv32-freestanding-none", "generic_rv32+m+c"),  # ESP32-C3 class
-    "cortex-m4": Target("cortex-m4", "thumb-freestanding-eabi", "cortex_m4"),
+    "rv32imc": Target("rv32imc", "riscv32-freestanding-none", "generic_rv32+m+c", "rv32"),  # ESP32-C3 class
+    "cortex-m4": Target("cortex-m4", "thumb-freestanding-eabi", "cortex_m4", "cortex-m4"),
 }
 
 
@@ -85,9 +86,9 @@ class Firmware:
         if isinstance(target, str) and target not in TARGETS:
             raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
         self.model, self.target = model, TARGETS[target] if isinstance(target, str) else target
-        self.workspace = program_of(model).workspace
+        self.workspace = program_of(model, self.target.kernels).workspace
         with tempfile.TemporaryDirectory() as folder:
-            source, _ = export_c(model, folder, "model")
+            source, _ = export_c(model, folder, "model", kernels=self.target.kernels)
             script, elf = Path(folder) / "link.ld", Path(folder) / "model.elf"
             entry = ENTRIES[model.task]
             script.write_text(LINK.replace("ENTRY", entry))

@@ -6,13 +6,23 @@ from pathlib import Path
 
 from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
 from qatlib.integer_model import detection
+from qatlib.mcu.cortex_m4 import CortexM4
 from qatlib.mcu.host_program import HostProgram
 from qatlib.mcu.program import Program
+from qatlib.mcu.rv32 import Rv32
 from qatlib.system import paths
 
-SOURCES = {name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard", "detect")}
-KERNELS = {"generic": Program, "host": HostProgram}  # sets of functions, by the processor that they are for
+SOURCES = {
+    name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "cortex_m4", "rv32", "guard", "detect")
+}
+KERNELS = {
+    "generic": Program,
+    "host": HostProgram,
+    "cortex-m4": CortexM4,
+    "rv32": Rv32,
+}  # sets of functions, by the processor that they are for
 BLOCK = re.compile(r"^/\* block: (.*) \*/\n", re.MULTILINE)  # before functions that go together, with their names
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
 def export_c(model, folder, name="forecaster", *, guard=None, kernels="generic"):
@@ -55,13 +65,14 @@ def _source(program, name):
             "#endif",
             "",
             f"#define SHIFTS {program.shifts}",
+            f"#define ELEMENT {program.element}",
             "",
             _kernels(program),
             "",
             *program.constants,
             "",
             f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
-            "    int8_t *workspace = (int8_t *)memory;",
+            f"    {program.element} *workspace = ({program.element} *)memory;",
             *_body(program),
             "}",
             "",
@@ -146,9 +157,9 @@ def _kernels(program):
         for names, text in zip(marked[::2], marked[1::2], strict=True):
             place |= dict.fromkeys(names.split(), len(pieces))
             pieces.append(text)
-    text = "\n".join(program.calls)
+    text = "\n".join(program.calls + program.constants)
     while text:
-        more = {place[name] for name in re.findall(r"\w+", text) if name in place} - wanted
+        more = {place[name] for name in re.findall(r"\w+", COMMENT.sub("", text)) if name in place} - wanted
         wanted |= more
         text = "\n".join(pieces[i] for i in more)
     return "\n\n".join(pieces[i].strip() for i in sorted(wanted))

@@ -20,8 +20,8 @@ class HostProgram(Program):
         columns = {"linear": 0, "scores": shapes[-1][0], "context": shapes[-1][1] // heads}[operation.kind]
         return 4 * (depth + 1 >> 1) * (shapes[0][-2] + _padded(columns))
 
-    def _scratch_places(self, operation, columns):
-        return super()._scratch_places(operation, columns)[:1]
+    def _scratch_place(self, operation):
+        return f"(int32_t *)(void *)({super()._scratch_place(operation)})"
 
     def _constant(self, operation, name, array, kind):
         array = np.ravel(array)

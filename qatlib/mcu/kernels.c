@@ -1,5 +1,7 @@
-/* The operations of an integer forecaster: no floats, no allocation, no library. Values are bytes, tokens x channels.
-   Rounding is half up, (x + 2^(n-1)) >> n with an arithmetic shift; results are clamped. */
+/* The operations of an integer forecaster: no floats, no allocation, no library. Values are tokens x channels, of an ELEMENT
+   each: a byte, or more where that is faster. Rounding is half up, (x + 2^(n-1)) >> n with an arithmetic shift; results are clamped. */
+
+typedef ELEMENT element;
 
 typedef struct {
     int zero, low, high;
@@ -14,7 +16,7 @@ typedef struct {
 
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline)) /* for arguments that are constants in a call */
-#define APART __attribute__((noinline))              /* for loops that need all registers for themselves */
+#define APART __attribute__((noinline))              /* for loops that need all registers for themselves, and are there once */
 #else
 #define INLINE inline
 #define APART
@@ -48,38 +50,38 @@ static INLINE int32_t requantised(int32_t v, int32_t m, int n, range r) {
 
 /* block: code */
 /* A value of a tensor: signed, or unsigned where its lowest code is 0 or more. */
-static inline int32_t code(const int8_t *x, int i, int is_unsigned) { return is_unsigned ? (uint8_t)x[i] : x[i]; }
+static inline int32_t code(const element *x, int i, int is_unsigned) { return is_unsigned ? (uint8_t)x[i] : x[i]; }
 
 /* block: quantise */
-static void quantise(const int16_t *counts, int32_t anchor, int samples, const scale *s, int8_t *y, range r) {
+static void quantise(const int16_t *counts, int32_t anchor, int samples, const scale *s, element *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
-    for (int i = 0; i < samples; i++) y[i] = (int8_t)requantised(counts[i] - anchor, m, n, r);
+    for (int i = 0; i < samples; i++) y[i] = (element)requantised(counts[i] - anchor, m, n, r);
 }
 
 /* block: quantise_channel */
 /* One of several channels: every stride-th count, to every y_stride-th value */
-static void quantise_channel(const int16_t *counts, int stride, int32_t anchor, int samples, const scale *s, int channel, int8_t *y,
+static void quantise_channel(const int16_t *counts, int stride, int32_t anchor, int samples, const scale *s, int channel, element *y,
                              int y_stride, range r) {
     int32_t m = s->m[channel], n = s->n ? s->n[channel] : 0;
-    for (int i = 0; i < samples; i++) y[i * y_stride] = (int8_t)requantised(counts[i * stride] - anchor, m, n, r);
+    for (int i = 0; i < samples; i++) y[i * y_stride] = (element)requantised(counts[i * stride] - anchor, m, n, r);
 }
 
 /* block: requantise */
-static void requantise(const int8_t *x, int is_unsigned, int zero, int count, const scale *s, int8_t *y, range r) {
+static void requantise(const element *x, int is_unsigned, int zero, int count, const scale *s, element *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
-    for (int i = 0; i < count; i++) y[i] = (int8_t)requantised(code(x, i, is_unsigned) - zero, m, n, r);
+    for (int i = 0; i < count; i++) y[i] = (element)requantised(code(x, i, is_unsigned) - zero, m, n, r);
 }
 
 /* block: products */
 /* sum[0..3] += w x, v x, w u, v u: the products of two rows of weights with two rows of values */
-static INLINE void products(const int8_t *w, const int8_t *v, const int8_t *x, const int8_t *u, int depth, int is_unsigned, int32_t *sum) {
+static INLINE void products(const element *w, const element *v, const element *x, const element *u, int depth, int is_unsigned, int32_t *sum) {
     int32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3];
 #define ONE(i)                                                            \
     do {                                                                  \
         int32_t s = code(x, i, is_unsigned), t = code(u, i, is_unsigned); \
         a += w[i] * s, b += v[i] * s, c += w[i] * t, d += v[i] * t;       \
     } while (0)
-    for (const int8_t *end = w + (depth & ~3); w != end; w += 4, v += 4, x += 4, u += 4) {
+    for (const element *end = w + (depth & ~3); w != end; w += 4, v += 4, x += 4, u += 4) {
         ONE(0);
         ONE(1);
         ONE(2);
@@ -90,140 +92,99 @@ static INLINE void products(const int8_t *w, const int8_t *v, const int8_t *x, c
     sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
 }
 
-/* block: spread even four products_of_pairs */
-#if defined(__ARM_FEATURE_DSP)
-/* Columns that go in fours */
-#define PAIRED(depth) ((depth) & ~3)
-/* Rows w and v as pairs of 16 bits: of every four columns w 0 and 2, v 0 and 2, w 1 and 3, v 1 and 3 */
-static APART void spread(const int8_t *w, const int8_t *v, int depth, int32_t *pairs) {
-    for (; depth >= 4; depth -= 4, w += 4, v += 4, pairs += 4) {
-        uint32_t p, q;
-        __builtin_memcpy(&p, w, 4), __builtin_memcpy(&q, v, 4);
-        pairs[0] = __sxtb16(p), pairs[1] = __sxtb16(q), pairs[2] = __sxtb16(__ror(p, 8)), pairs[3] = __sxtb16(__ror(q, 8));
-    }
-}
-static INLINE int32_t even(uint32_t v, int is_unsigned) { return is_unsigned ? (int32_t)__uxtb16(v) : __sxtb16(v); }
-/* Four columns of `products`, w and v as pairs */
-static INLINE void four(const int32_t *pairs, const int8_t *x, const int8_t *u, int is_unsigned, int32_t *sum) {
-    uint32_t p, q;
-    __builtin_memcpy(&p, x, 4), __builtin_memcpy(&q, u, 4);
-    for (uint32_t i = 0; i < 2; i++, pairs += 2) {
-        int32_t s = even(__ror(p, 8 * i), is_unsigned), t = even(__ror(q, 8 * i), is_unsigned);
-        sum[0] = __smlad(pairs[0], s, sum[0]), sum[1] = __smlad(pairs[1], s, sum[1]);
-        sum[2] = __smlad(pairs[0], t, sum[2]), sum[3] = __smlad(pairs[1], t, sum[3]);
-    }
-}
-static INLINE void products_of_pairs(const int32_t *pairs, const int8_t *x, const int8_t *u, int depth, int is_unsigned, int32_t *sum) {
-    for (const int8_t *end = x + (depth & ~7); x != end; x += 8, u += 8, pairs += 8) {
-        four(pairs, x, u, is_unsigned, sum);
-        four(pairs + 4, x + 4, u + 4, is_unsigned, sum);
-        __asm__("" : "+r"(x), "+r"(u), "+r"(pairs)); /* three pointers, not offsets from one: there are not so many registers */
-    }
-    if (depth & 4) four(pairs, x, u, is_unsigned, sum);
-}
-#else
-#define PAIRED(depth) 0
-static INLINE void spread(const int8_t *w, const int8_t *v, int depth, int32_t *pairs) { (void)w, (void)v, (void)depth, (void)pairs; }
-static INLINE void products_of_pairs(const int32_t *pairs, const int8_t *x, const int8_t *u, int depth, int is_unsigned, int32_t *sum) {
-    (void)pairs, (void)x, (void)u, (void)depth, (void)is_unsigned, (void)sum;
-}
-#endif
-
 /* block: multiply_typed */
 /* y[row][output] = requantised(sum over depth of w[output] x[row], + bias), two rows and two outputs at a time. Of an odd number of
-   either, the last is its own neighbour. first: channel of the first output. pairs: 4 bytes for every column */
-static INLINE void multiply_typed(const int8_t *w, int w_row, const int8_t *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
-                                  const int32_t *bias, const scale *s, int first, int32_t *pairs, int8_t *y, int y_row, range r) {
+   either, the last is its own neighbour. first: channel of the first output. */
+static INLINE void multiply_typed(const element *w, int w_row, const element *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
+                                  const int32_t *bias, const scale *s, int first, element *y, int y_row, range r) {
     for (int o = 0; o < outputs; o += 2, w += 2 * w_row) {
         int next = o + 1 < outputs, channel = s->channels == 1 ? 0 : first + o, other = s->channels == 1 ? 0 : channel + next;
         int32_t b0 = bias ? bias[o] : 0, b1 = bias ? bias[o + next] : 0, m0 = s->m[channel], m1 = s->m[other];
         int n0 = s->n ? s->n[channel] : 0, n1 = s->n ? s->n[other] : 0;
-        const int8_t *at = x, *v = next ? w + w_row : w;
-        int8_t *to = y + o;
-        int done = PAIRED(depth);
-        spread(w, v, depth, pairs);
+        const element *at = x, *v = next ? w + w_row : w;
+        element *to = y + o;
         for (int t = 0; t < rows; t += 2, at += 2 * x_row, to += 2 * y_row) {
             int below = t + 1 < rows, down = below ? y_row : 0;
             int32_t sum[4] = {b0, b1, b0, b1};
-            const int8_t *under = below ? at + x_row : at;
-            products_of_pairs(pairs, at, under, done, is_unsigned, sum);
-            if (done != depth) products(w + done, v + done, at + done, under + done, depth - done, is_unsigned, sum);
-            to[0] = (int8_t)requantised(sum[0], m0, n0, r);
-            to[next] = (int8_t)requantised(sum[1], m1, n1, r);
-            to[down] = (int8_t)requantised(sum[2], m0, n0, r);
-            to[down + next] = (int8_t)requantised(sum[3], m1, n1, r);
+            const element *under = below ? at + x_row : at;
+            products(w, v, at, under, depth, is_unsigned, sum);
+            to[0] = (element)requantised(sum[0], m0, n0, r);
+            to[next] = (element)requantised(sum[1], m1, n1, r);
+            to[down] = (element)requantised(sum[2], m0, n0, r);
+            to[down + next] = (element)requantised(sum[3], m1, n1, r);
         }
     }
 }
 
 /* block: multiply */
-static void multiply(const int8_t *w, int w_row, const int8_t *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
-                     const int32_t *bias, const scale *s, int first, int32_t *pairs, int8_t *y, int y_row, range r) {
+static void multiply(const element *w, int w_row, const element *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
+                     const int32_t *bias, const scale *s, int first, element *y, int y_row, range r) {
     if (is_unsigned)
-        multiply_typed(w, w_row, x, x_row, 1, rows, outputs, depth, bias, s, first, pairs, y, y_row, r);
+        multiply_typed(w, w_row, x, x_row, 1, rows, outputs, depth, bias, s, first, y, y_row, r);
     else
-        multiply_typed(w, w_row, x, x_row, 0, rows, outputs, depth, bias, s, first, pairs, y, y_row, r);
+        multiply_typed(w, w_row, x, x_row, 0, rows, outputs, depth, bias, s, first, y, y_row, r);
 }
 
 /* block: unpack */
 /* `count` signed codes of `bits` bits each, lowest bits first, from the code number `first` on */
-static void unpack(const uint8_t *packed, int bits, int first, int count, int8_t *to) {
+static void unpack(const uint8_t *packed, int bits, int first, int count, element *to) {
     int at = first * bits, up = 32 - bits;
     if (bits == 4 && !(first & 1)) {
         packed += first / 2;
         for (; count > 1; count -= 2, to += 2, packed++) {
-            to[0] = (int8_t)((int32_t)((uint32_t)*packed << 28) >> 28);
-            to[1] = (int8_t)((int8_t)*packed >> 4);
+            to[0] = (element)((int32_t)((uint32_t)*packed << 28) >> 28);
+            to[1] = (element)((int8_t)*packed >> 4);
         }
         at = 0;
     } else if (bits == 2 && !(first & 3)) {
         packed += first / 4;
         for (; count > 3; count -= 4, to += 4, packed++)
-            for (int i = 0; i < 4; i++) to[i] = (int8_t)((int32_t)((uint32_t)*packed << (30 - 2 * i)) >> 30);
+            for (int i = 0; i < 4; i++) to[i] = (element)((int32_t)((uint32_t)*packed << (30 - 2 * i)) >> 30);
         at = 0;
     }
     for (; count > 0; count--, at += bits) {
         uint32_t v = (uint32_t)packed[at >> 3] >> (at & 7);
         if ((at & 7) + bits > 8) v |= (uint32_t)packed[(at >> 3) + 1] << (8 - (at & 7));
-        *to++ = (int8_t)((int32_t)(v << up) >> up);
+        *to++ = (element)((int32_t)(v << up) >> up);
     }
 }
 
 /* block: linear */
-/* pairs: 4 bytes for every column; scratch: 2 */
-static void linear(const uint8_t *packed, int bits, const int32_t *bias, const scale *s, const int8_t *x, int is_unsigned, int rows,
-                   int outputs, int depth, int32_t *pairs, int8_t *scratch, int8_t *y, range r) {
-    if (bits == 8) {
-        multiply((const int8_t *)packed, depth, x, depth, is_unsigned, rows, outputs, depth, bias, s, 0, pairs, y, outputs, r);
+/* scratch: two rows of weights, where they are not as they are packed */
+static void linear(const uint8_t *packed, int bits, const int32_t *bias, const scale *s, const element *x, int is_unsigned, int rows,
+                   int outputs, int depth, element *scratch, element *y, range r) {
+    if (bits == 8 && sizeof(element) == 1) {
+        multiply((const element *)packed, depth, x, depth, is_unsigned, rows, outputs, depth, bias, s, 0, y, outputs, r);
         return;
     }
     for (int o = 0; o < outputs; o += 2) {
         int n = o + 1 < outputs ? 2 : 1;
         unpack(packed, bits, o * depth, n * depth, scratch);
-        multiply(scratch, depth, x, depth, is_unsigned, rows, n, depth, bias + o, s, o, pairs, y + o, outputs, r);
+        multiply(scratch, depth, x, depth, is_unsigned, rows, n, depth, bias + o, s, o, y + o, outputs, r);
     }
 }
 
 /* block: add */
-static void add(const int8_t *x, int x_unsigned, const int8_t *y, int y_unsigned, const int32_t *m1, const int32_t *m2, const int32_t *c,
-                const uint8_t *n, int rows, int channels, int8_t *z, range r) {
+static void add(const element *x, int x_unsigned, const element *y, int y_unsigned, const int32_t *m1, const int32_t *m2, const int32_t *c,
+                const uint8_t *n, int rows, int channels, element *z, range r) {
     for (int i = 0; i < channels; i++) {
         int32_t a = m1[i], b = m2[i], shift = c[i], down = n[i];
         for (int at = i; at < rows * channels; at += channels)
-            z[at] = (int8_t)clamped(r.zero + ((a * code(x, at, x_unsigned) + b * code(y, at, y_unsigned) + shift) >> down), r.low, r.high);
+            z[at] = (element)clamped(r.zero + ((a * code(x, at, x_unsigned) + b * code(y, at, y_unsigned) + shift) >> down), r.low, r.high);
     }
 }
 
 /* block: scores */
-static void scores(const int8_t *query, const int8_t *key, int heads, int queries, int keys, int width, const scale *s, int32_t *pairs,
-                   int8_t *y, range r) {
+static void scores(const element *query, const element *key, int heads, int queries, int keys, int width, const scale *s,
+                   element *scratch, element *y, range r) {
+    (void)scratch;
     for (int h = 0; h < heads; h++)
-        multiply(key + h * width, heads * width, query + h * width, heads * width, 0, queries, keys, width, 0, s, 0, pairs,
+        multiply(key + h * width, heads * width, query + h * width, heads * width, 0, queries, keys, width, 0, s, 0,
                  y + h * queries * keys, keys, r);
 }
 
 /* block: softmax */
-static void softmax(const int8_t *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, int8_t *y, int high) {
+static void softmax(const element *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, element *y, int high) {
     for (; rows > 0; rows--, x += keys, y += keys) {
         int32_t largest = x[0];
         for (int i = 1; i < keys; i++) largest = x[i] > largest ? x[i] : largest;
@@ -232,42 +193,42 @@ static void softmax(const int8_t *x, int rows, int keys, const uint8_t *table, u
         uint32_t reciprocal = numerator / total, half = (uint32_t)1 << (k - 1), top = (uint32_t)high;
         for (int i = 0; i < keys; i++) {
             uint32_t p = (table[largest - x[i]] * reciprocal + half) >> k;
-            y[i] = (int8_t)(uint8_t)(p > top ? top : p);
+            y[i] = (element)(p > top ? top : p);
         }
     }
 }
 
 /* block: context */
 /* scratch: the values of a head, transposed, width x keys */
-static void context(const int8_t *p, const int8_t *value, int heads, int queries, int keys, int width, const scale *s, int32_t *pairs,
-                    int8_t *scratch, int8_t *y, range r) {
+static void context(const element *p, const element *values, int heads, int queries, int keys, int width, const scale *s,
+                    element *scratch, element *y, range r) {
     for (int h = 0; h < heads; h++) {
         for (int d = 0; d < width; d++)
-            for (int k = 0; k < keys; k++) scratch[d * keys + k] = value[(k * heads + h) * width + d];
-        multiply(scratch, keys, p + h * queries * keys, keys, 1, queries, width, keys, 0, s, 0, pairs, y + h * width, heads * width, r);
+            for (int k = 0; k < keys; k++) scratch[d * keys + k] = values[(k * heads + h) * width + d];
+        multiply(scratch, keys, p + h * queries * keys, keys, 1, queries, width, keys, 0, s, 0, y + h * width, heads * width, r);
     }
 }
 
 /* block: pool */
-static void pool(const int8_t *x, int is_unsigned, int zero, int tokens, int channels, const scale *s, int8_t *y, range r) {
+static void pool(const element *x, int is_unsigned, int zero, int tokens, int channels, const scale *s, element *y, range r) {
     int32_t m = s->m[0], n = s->n ? s->n[0] : 0;
     for (int c = 0; c < channels; c++) {
         int32_t sum = -tokens * zero;
         for (int t = 0; t < tokens; t++) sum += code(x, t * channels + c, is_unsigned);
-        y[c] = (int8_t)requantised(sum, m, n, r);
+        y[c] = (element)requantised(sum, m, n, r);
     }
 }
 
 /* block: part */
 /* `count` values, and `zeros` real zeros after them */
-static void part(const int8_t *x, int count, int zeros, int zero, int8_t *y) {
+static void part(const element *x, int count, int zeros, int zero, element *y) {
     while (count-- > 0) *y++ = *x++;
-    while (zeros-- > 0) *y++ = (int8_t)zero;
+    while (zeros-- > 0) *y++ = (element)zero;
 }
 
 /* block: to_counts_of_channel */
 /* One of several channels: every x_stride-th value, to every stride-th count */
-static void to_counts_of_channel(const int8_t *x, int x_stride, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon,
+static void to_counts_of_channel(const element *x, int x_stride, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon,
                            int16_t *forecast, int stride) {
     for (int i = 0; i < horizon; i++) {
         int64_t change = ((int64_t)(code(x, i * x_stride, is_unsigned) - zero) * m + ((int64_t)1 << (n - 1))) >> n;
@@ -277,7 +238,7 @@ static void to_counts_of_channel(const int8_t *x, int x_stride, int is_unsigned,
 }
 
 /* block: to_counts */
-static void to_counts(const int8_t *x, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon, int16_t *forecast) {
+static void to_counts(const element *x, int is_unsigned, int zero, int32_t m, int n, int32_t anchor, int horizon, int16_t *forecast) {
     for (int i = 0; i < horizon; i++) {
         int64_t change = ((int64_t)(code(x, i, is_unsigned) - zero) * m + ((int64_t)1 << (n - 1))) >> n;
         int64_t count = change + anchor;

@@ -15,24 +15,32 @@ class Program:
     """
 
     sources = ("kernels",)
+    element, bytes_each = "int8_t", 1  # what holds a value
 
     def __init__(self, model: IntegerModel):
         self.model, self.constants, self.calls, self.shifts = model, [], [], 0
         self.labels = {o.path: f"{o.kind}_{i}" for i, o in enumerate(model.operations)}
-        self.places, self.workspace = workspace.arrange(model, self._scratch)
-        for operation in model.operations:
+        self.operations = self._operations()
+        self.places, self.workspace = workspace.arrange(self.operations, self._size, self._scratch)
+        for operation in self.operations:
             if operation.kind not in workspace.MOVES:
                 getattr(self, "_" + operation.kind)(operation)
 
+    def _operations(self):
+        return self.model.operations
+
+    def _size(self, name):
+        """Bytes of a tensor."""
+        return self.bytes_each * math.prod(self.model.tensors[name].shape)
+
     def _scratch(self, operation):
-        """Bytes that a product needs for one call: two rows of weights as pairs, and unpacked or transposed ones after
-        them."""
-        if operation.kind not in ("linear", "scores", "context"):
-            return 0
-        shapes, heads, depth = self._shapes(operation)
-        if operation.kind == "linear":
-            return 4 * depth + 2 * depth * (operation.attributes["weight_bits"] < 8)
-        return 4 * depth + (math.prod(shapes[1]) // heads if operation.kind == "context" else 0)
+        """Bytes that a product needs for one call: for two rows of weights unpacked, or a head's values transposed."""
+        if operation.kind == "linear" and (operation.attributes["weight_bits"] < 8 or self.bytes_each > 1):
+            return 2 * self._shapes(operation)[2] * self.bytes_each
+        if operation.kind == "context":
+            shapes, heads, _ = self._shapes(operation)
+            return math.prod(shapes[1]) // heads * self.bytes_each
+        return 0
 
     def _shapes(self, operation):
         """Of a product's inputs; its heads; columns that are multiplied for each of its results."""
@@ -40,13 +48,12 @@ class Program:
         heads = operation.attributes.get("heads", 1)
         return shapes, heads, shapes[0][-1] // (heads if operation.kind == "scores" else 1)
 
-    def _scratch_places(self, operation, columns):
-        """Of the pairs, and of what comes after them."""
-        place = self.places[operation.path, "scratch"]
-        return [f"(int32_t *)(void *)(workspace + {place})", f"workspace + {place + 4 * columns}"]
+    def _scratch_place(self, operation):
+        place = self.places.get((operation.path, "scratch"))
+        return "0" if place is None else f"workspace + {place // self.bytes_each}"
 
     def _place(self, name):
-        return f"workspace + {self.places[name]}"
+        return f"workspace + {self.places[name] // self.bytes_each}"
 
     def _constant(self, operation, name, array, kind):
         """A constant array; -> its name in C."""
@@ -71,8 +78,11 @@ class Program:
 
     def _result(self, operation):
         """Its place and its range."""
+        return self._place(operation.output), self._range(operation)
+
+    def _range(self, operation):
         tensor = self.model.tensors[operation.output]
-        return self._place(operation.output), f"(range){{{tensor.zero_point}, {tensor.low}, {tensor.high}}}"
+        return f"(range){{{tensor.zero_point}, {tensor.low}, {tensor.high}}}"
 
     def _unsigned(self, name):
         return int(self.model.tensors[name].low >= 0)
@@ -112,8 +122,7 @@ class Program:
         (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
         weights = [*self._weights(o), self._array(o, "bias", "int32_t"), self._scale(o)]
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
-        scratch = self._scratch_places(o, depth)
-        self._call("linear", *weights, *x, rows, outputs, depth, *scratch, *self._result(o))
+        self._call("linear", *weights, *x, rows, outputs, depth, self._scratch_place(o), *self._result(o))
 
     def _weights(self, o):
         return [self._array(o, "weight", "uint8_t"), o.attributes["weight_bits"]]
@@ -122,8 +131,16 @@ class Program:
         x = o.inputs[0]
         rows, channels = self.model.tensors[o.output].shape
         y = y or (self._place(o.inputs[1]), self._unsigned(o.inputs[1]))
-        factors = [self._array(o, name, "int32_t") for name in ("m1", "m2", "c")] + [self._array(o, "n", "uint8_t")]
-        self._call("add", self._place(x), self._unsigned(x), *y, *factors, rows, channels, *self._result(o))
+        tensor = self.model.tensors[o.output]
+        m1, m2, c, n = (self.model.arrays[f"{o.path}.{name}"].astype(np.int64) for name in ("m1", "m2", "c", "n"))
+        with_zero = c + (tensor.zero_point << n)  # which a sum of 32 bits may have room for
+        folded = (np.abs(with_zero) + 255 * (np.abs(m1) + np.abs(m2)) < 1 << 31).all()
+        factors = [self._array(o, name, "int32_t") for name in ("m1", "m2")]
+        factors += [self._constant(o, "c", with_zero if folded else c, "int32_t"), self._array(o, "n", "uint8_t")]
+        limits = f"(range){{{0 if folded else tensor.zero_point}, {tensor.low}, {tensor.high}}}"
+        self._call(
+            "add", self._place(x), self._unsigned(x), *y, *factors, rows, channels, self._place(o.output), limits
+        )
 
     def _add_position(self, o):
         """The positions are unpacked into the place of the result, which takes theirs one by one."""
@@ -135,8 +152,8 @@ class Program:
         heads, queries, keys = self.model.tensors[o.output].shape
         width = self.model.tensors[o.inputs[0]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
-        pairs = self._scratch_places(o, width)[0]
-        self._call("scores", *places, heads, queries, keys, width, self._scale(o), pairs, *self._result(o))
+        sizes = heads, queries, keys, width
+        self._call("scores", *places, *sizes, self._scale(o), self._scratch_place(o), *self._result(o))
 
     def _softmax(self, o):
         heads, queries, keys = self.model.tensors[o.output].shape
@@ -149,8 +166,8 @@ class Program:
         heads, queries, keys = self.model.tensors[o.inputs[0]].shape
         width = self.model.tensors[o.inputs[1]].shape[1] // heads
         places = [self._place(name) for name in o.inputs]
-        scratch = self._scratch_places(o, keys)
-        self._call("context", *places, heads, queries, keys, width, self._scale(o), *scratch, *self._result(o))
+        sizes = heads, queries, keys, width
+        self._call("context", *places, *sizes, self._scale(o), self._scratch_place(o), *self._result(o))
 
     def _pool(self, o):
         x = o.inputs[0]

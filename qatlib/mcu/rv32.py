@@ -1,0 +1,146 @@
+"""A model in C for RV32IM: see rv32.c."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from qatlib.mcu.tiles import FARTHEST, FIELD, MOST_UP, TiledProgram, fields
+
+HALF = 1 << 15
+
+
+class Rv32(TiledProgram):
+    """Two outputs in a word."""
+
+    sources, top = ("kernels", "rv32"), 33
+
+    def __init__(self, model):
+        super().__init__(_without_255(model))
+
+    @staticmethod
+    def columns(reach, operation, up):
+        """Of a row that are summed in halves of words: 0 for all, or 2 or 1; None where none is."""
+        return next((columns for columns in (0, 2, 1) if reach(columns or None) < HALF), None)
+
+    @staticmethod
+    def _words(fit, rows, outputs):
+        """Of a tile: what takes the fewest instructions a column, 5 for each word and two more."""
+        if fit.columns and rows > 1:
+            return 2
+        return 4 if rows == 1 else min((8, 4), key=lambda words: -(-outputs // (2 * words)) * (5 * words + 2))
+
+    def _scratch(self, operation):
+        if operation.kind == "attention":
+            scores, _, context = operation.attributes["parts"]
+            heads, queries, keys = self.model.tensors[scores.output].shape
+            width = self._shapes(scores)[2]
+            return 32 * (-(-keys // 16) * _padded(width) + -(-width // 16) * _padded(keys)) + 4 * keys
+        fit = self.fits.get(operation.path)
+        if operation.kind != "linear" or not fit:
+            return super()._scratch(operation)
+        (rows, depth), outputs = (
+            self.model.tensors[operation.inputs[0]].shape,
+            self.model.tensors[operation.output].shape[1],
+        )
+        each = max(4, 16 // FIELD[operation.attributes["weight_bits"]])
+        return 0 if rows == 1 else 4 * self._words(fit, rows, outputs) * -(-depth // each) * each
+
+    def _linear(self, o):
+        fit = self.fits[o.path]
+        if not fit:
+            return super()._linear(o)
+        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
+        bits = FIELD[o.attributes["weight_bits"]]
+        words = 2 if rows == 1 and fit.columns and bits < 8 else self._words(fit, rows, outputs)
+        tiles = -(-outputs // (2 * words))
+        padding = 0, tiles * 2 * words - outputs
+        weight = np.pad(self.model.weight(o), (padding, (0, 0))).reshape(tiles, words, 2, depth)
+        by_bytes = rows == 1 and fit.columns and bits == 8
+        if by_bytes:
+            packed = weight.reshape(tiles, 8, depth).swapaxes(1, 2)
+        else:
+            packed = fields(weight[:, :, 0], weight[:, :, 1], bits).swapaxes(1, 2)  # tile, fields, word
+        bias = np.pad(self.model.arrays[f"{o.path}.bias"].astype(np.int64), padding) << fit.up
+        start = self._start(bias.reshape(tiles, words, 2), fit, rows, depth)
+        arrays = self._constant(o, "weight", packed, "int8_t" if by_bytes else "uint32_t"), bits, fit.up
+        arrays += (
+            self._constant(o, "start", start, "int32_t"),
+            self._constant(o, "m", self._multipliers(o, outputs), "int32_t"),
+        )
+        x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
+        if by_bytes:
+            return self._call("row_of_bytes", arrays[0], *arrays[2:], *x, outputs, depth, *self._result(o))
+        if rows == 1:
+            name = "row_of_1" if fit.columns else "row_of_all"
+            return self._call(name, *arrays, *x, outputs, depth, *self._result(o))
+        at = f"(int32_t *)(void *)({self._scratch_place(o)})"
+        tile = self._tiles(o.inputs[0], fit, words)
+        self._call("linear_by_tiles", tile, words, *arrays, x[0], rows, outputs, depth, at, *self._result(o))
+
+    def _tiles(self, name, fit, words):
+        """The function for tiles of so many words, of values of that tensor."""
+        high = self.model.tensors[name].high
+        return f"tiles_{2 * words}_of_{fit.columns or 'all'}{'_unsigned' if high > 127 else ''}"
+
+    @staticmethod
+    def _start(bias, fit, rows, depth):
+        """What the sums of a tile begin with (tile, word, half) -> of each word both halves; or, where not all columns
+        are summed in words, for the halves alone: less the 2^15 that are added to every sum."""
+        low, high = bias[..., 0], bias[..., 1]
+        if fit.columns and rows == 1:
+            return bias
+        if not fit.columns:
+            return _signed(low + (high << 16))
+        low = low - HALF * (_padded(depth) // fit.columns)
+        return np.stack([_signed(low + (high << 16)), high], 1)
+
+    def _requantise(self, o):
+        tensor, zero = self.model.tensors[o.inputs[0]], self.model.tensors[o.output].zero_point
+        m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
+        up = max(0, self.top - 15 - n)
+        if n > self.top or up > MOST_UP or tensor.reach * m / 2.0**n + abs(zero) + 2 >= FARTHEST:
+            return super()._requantise(o)
+        sizes = tensor.zero_point, math.prod(tensor.shape), up, m << (self.top - n - up)
+        x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
+        self._call("requantise_near", *x, *sizes, *self._result(o))
+
+    def _product(self, o, outputs):
+        fit, label = self.fits[o.path], f"{self.labels[o.path]}_product"
+        words, m = self._words(fit, 2, outputs), ", ".join(map(str, self._multipliers(o, 16).tolist()))
+        values = f"{self._tiles(o.inputs[0], fit, words)}, {words}, {fit.columns}, {fit.up}, {{{m}}}"
+        self.constants.append(f"static const product {label} = {{{values}}};")
+        return f"&{label}"
+
+
+def _padded(n):
+    return -(-n // 4) * 4  # UNROLLED in rv32.c
+
+
+def _signed(words):
+    """Modulo 2^32, as int32 has it."""
+    return (words + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def _without_255(model):
+    """The same model where codes up to 255 that only linear operations take are 128 less: bytes with a sign, whose
+    products fit by two. Their biases take it back."""
+    shifted = {name for name, tensor in model.tensors.items() if tensor.low == 0 and tensor.high > 127}
+    for o in model.operations:
+        if o.kind != "linear":
+            shifted -= set(o.inputs)
+        if o.kind not in ("linear", "add", "requantise"):
+            shifted.discard(o.output)
+    tensors = model.tensors | {
+        name: replace(t, low=t.low - 128, high=t.high - 128, zero_point=t.zero_point - 128)
+        for name, t in model.tensors.items()
+        if name in shifted
+    }
+    biases = {
+        f"{o.path}.bias": (model.arrays[f"{o.path}.bias"] + 128 * model.weight(o).sum(1, dtype=np.int64)).astype(
+            np.int32
+        )
+        for o in model.operations
+        if o.kind == "linear" and o.inputs[0] in shifted
+    }
+    return replace(model, tensors=tensors, arrays=model.arrays | biases)
