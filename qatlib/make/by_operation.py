@@ -10,7 +10,7 @@ from unittest import mock
 
 from qatlib.mcu import emulate
 
-MARK = "void mark(void);\n__attribute__((noinline)) void mark(void) { __asm__ volatile(\"\" ::: \"memory\"); }\n\n"
+MARK = 'void mark(void);\n__attribute__((noinline)) void mark(void) { __asm__ volatile("" ::: "memory"); }\n\n'
 FORECAST = re.compile(r"^void model_forecast\(.*?\) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"^ +(\w+)\(.*\);$", re.MULTILINE)
 
