@@ -7,7 +7,7 @@ import seaborn as sns
 
 from qatlib.mcu import compiled, emulate
 from qatlib.runs import scale_out
-from qatlib.studies import cost, published
+from qatlib.studies import cost, measured, published
 from qatlib.studies.accelerator import spread
 from qatlib.studies.style import PALETTE, in_unit, label_rows, say_evidence, unit_ticks
 
@@ -50,6 +50,25 @@ def _emulated(job):
         "ram_bytes": outcome.ram,
         "evidence": "simulated",
     }
+
+
+def beside_others(bits):
+    """Instructions a multiply-accumulate of the default model's products by this project's kernels and by public ones,
+    from the table that `make bench-kernels` keeps. bits: of the weights.
+
+    A row a product, and one of all; columns (core, kernels). Of several public functions and ways to compile them it is
+    the one that takes fewest. Where one call of this project's does several products, its row names them all, and that
+    of all products counts what else the call does, as a softmax.
+    """
+    table = measured.table("kernels")
+    part = table[table["bits"] == bits]
+    best = part.loc[part.groupby(["core", "kernels", "layer"], sort=False)["instructions"].idxmin()]
+    best = best.assign(layer=best["layer"].str.removeprefix("encoder.0."))
+    whole = best.groupby(["core", "kernels"], sort=False)[["macs", "instructions"]].sum()
+    frame = best.pivot(index="layer", columns=["core", "kernels"], values="per_mac")
+    frame.loc["all products"] = whole["instructions"] / whole["macs"]
+    order = [*dict.fromkeys(best["layer"]), "all products"]
+    return frame.loc[order, list(whole.index)]
 
 
 def latencies(table):
