@@ -75,7 +75,7 @@ def latencies(table):
     """Milliseconds of a forecast, low, typical and high by `cost`, and what was published: a row a model, width and
     device."""
     rows = []
-    for row in table.itertuples():
+    for row in table[table["target"].isin(cost.DEVICES)].itertuples():
         device = cost.DEVICES[row.target]
         low, typical, high = (1e3 * s for s in device.seconds(row.instructions))
         rows.append(
@@ -141,7 +141,7 @@ def sources():
     """Every published figure that `cost` stands on."""
     rows = [
         (d.name, *d.active, *d.idle, d.start.typical, d.source)
-        for d in (cost.RV32, cost.M4, cost.FPGA, cost.BOARD, cost.ESP32, cost.LAPTOP)
+        for d in (cost.RV32, cost.M4, cost.M33, cost.FPGA, cost.BOARD, cost.ESP32, cost.LAPTOP)
     ]
     rows += [(f"{r.name}, a message", *[None] * 6, r.message.typical, r.source) for r in cost.RADIOS]
     columns = [f"{what}_mw_{end}" for what in ("active", "idle") for end in ("low", "typical", "high")]
@@ -149,10 +149,16 @@ def sources():
 
 
 CORES = {"rv32imc": ("RV32IMC", PALETTE[0]), "cortex-m4": ("Cortex-M4", PALETTE[1])}
-DEVICE_COLOURS = {cost.RV32.name: PALETTE[0], cost.M4.name: PALETTE[1], cost.ESP32.name: "black"}
+DEVICE_COLOURS = {
+    cost.RV32.name: PALETTE[0],
+    cost.M4.name: PALETTE[1],
+    cost.M33.name: PALETTE[6],
+    cost.ESP32.name: "black",
+}
 OPTION_STYLES = {
     cost.RV32.name: (PALETTE[0], "-"),
     cost.M4.name: (PALETTE[1], "-"),
+    cost.M33.name: (PALETTE[6], "-"),
     cost.IDLING: (PALETTE[2], "-"),
     cost.SWITCHED: (PALETTE[2], "--"),
     **{cloud: (PALETTE[3], style) for cloud, style in zip(cost.CLOUDS, ("-", "--"), strict=True)},
@@ -212,6 +218,8 @@ def plot_energy(frame, ax=None):
     ax = ax or plt.subplots(figsize=(9.5, 5.6))[1]
     for option, (colour, style) in OPTION_STYLES.items():
         part = frame[frame["option"] == option]
+        if part.empty:
+            continue
         ax.plot(part["period"], part["typical"], style, color=colour, lw=2, label=option)
         ax.fill_between(part["period"], part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     ax.set(
