@@ -144,8 +144,8 @@ def per_request(counts, period):
     """Energy of one request in mJ, everything until the next one included: {option: Range}.
 
     counts: {"rv32imc", "cortex-m4", "cortex-m33": instructions, "xc7s15": cycles} of a forecast; period: seconds
-    between requests. Beside an FPGA or a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count, or that takes
-    longer than the period, is left out.
+    between requests. Beside an FPGA or a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count,
+    or that takes longer than the period, is left out.
     """
     asleep, cores = (
         M4.idle * period,
