@@ -14,7 +14,9 @@ MODELS =
 BOARD = pynq-z2
 SCHEDULER =
 STORAGE =
-export PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE
+CMSIS_NN =
+MURISCV_NN =
+export PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHEDULER STORAGE CMSIS_NN MURISCV_NN
 
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
@@ -23,6 +25,7 @@ make attack    mutated files, random models, threads, kills and power cuts at le
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
+make bench-kernels  the default model's products by CMSIS-NN, muRISCV-NN and this project, in instructions of emulated cores: to qatlib/mcu/measured
 make verify    every committed model through the simulated engine, every window, and random models: what has changed, to overlays/engine/measured (up to an hour)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
@@ -41,6 +44,9 @@ Variables of make figures, as in `make figures PROFILE=quick`:
   HORIZON=24       samples it forecasts
   SCHEDULER=       tcp://host:port of a Dask scheduler whose workers compute the runs; empty: this machine's cores
   STORAGE=         URL of a database for the searches, as in postgresql://user@host/name; empty: a journal file under build/
+Variables of make bench-kernels:
+  CMSIS_NN=        folder of a git checkout of github.com/ARM-software/CMSIS-NN
+  MURISCV_NN=      folder of a git checkout of github.com/tum-ei-eda/muriscv-nn
 Variables of make verify:
   WINDOWS=         test windows of each model; all of them where it is empty
   MODELS=300       random models on each configuration
@@ -51,13 +57,13 @@ Variable of every target:
 endef
 
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-UNKNOWN := $(filter-out PYTHON PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE,$(GIVEN))
+UNKNOWN := $(filter-out PYTHON PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS BOARD SCHEDULER STORAGE CMSIS_NN MURISCV_NN,$(GIVEN))
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test attack lab bench bench-peers verify synth board overlay test-board clean
+.PHONY: help figures test attack lab bench bench-peers bench-kernels verify synth board overlay test-board clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -90,6 +96,9 @@ bench: | $(VENV)
 
 bench-peers: | $(PEERS)
 	.venv-peers/bin/python -m qatlib.make.peers
+
+bench-kernels: | $(VENV)
+	.venv/bin/python -m qatlib.make.kernels_beside
 
 verify: | $(VENV)
 	.venv/bin/python -m qatlib.make.verify

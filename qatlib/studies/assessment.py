@@ -96,6 +96,7 @@ def _counted(subjects):
     outputs, equal, count (of instructions or cycles; NaN: it does not fit), flash_bytes, ram_bytes, by (evidence)."""
     configs = [CONFIGS[name] for name in cost.TARGETS if name in CONFIGS]
     emulated = microcontroller.emulated(subjects, EMULATED_WINDOWS).assign(by="estimated")
+    emulated = emulated[emulated["target"].isin(cost.TARGETS)]
     simulated = accelerator.latencies(subjects, configs).assign(by="simulated")
     simulated["ram_bytes"] = simulated["config"].map(_engine_ram())
     parts = (

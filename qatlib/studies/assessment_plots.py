@@ -14,6 +14,7 @@ TARGET_COLOURS = {
     cost.HERE: "0.45",
     cost.RV32.name: PALETTE[0],
     cost.M4.name: PALETTE[1],
+    cost.M33.name: PALETTE[6],
     cost.IDLING: PALETTE[2],
     cost.SWITCHED: PALETTE[5],
     cost.BOARD.name: PALETTE[9],

@@ -15,6 +15,11 @@ ESPRESSIF = (
     "2023, measured up to 0.35 mA)"
 )
 ST = "ST, feature lists of the STM32L4: 37 (SMPS), 91 and 100 uA/MHz, Stop 2 at 2.57 uA, with RTC 2.86 uA; at 3.3 V"
+U3 = (
+    "MLPerf Tiny v1.3 (mlcommons/tiny_results_v1.3 cd605ea, closed/STMicroelectronics): NUCLEO_U385RG_Q at 96 MHz and "
+    "1.8 V (systems/NUCLEO_U385RG_Q.json), 5.09 to 5.90 mW while it computes (results/NUCLEO_U385RG_Q/{kws,vww,ic,ad}/"
+    "energy/results.txt), 53 to 61 pJ a cycle; waiting assumed as the STM32L4 does"
+)
 IDLE = (
     "Qian et al., arXiv 2407.12027: 11.85 mJ to configure, in less than the 40 ms at which it keeps up; waiting "
     "wins below 499 ms and "
@@ -86,6 +91,7 @@ class Device:
 
 RV32 = Device("ESP32-C3 (RV32IMC)", 160, Range(1.0, 1.4, 2.0), Range(76, 84, 92), Range(0.43, 0.43, 1.2), ESPRESSIF)
 M4 = Device("STM32L4 (Cortex-M4)", 80, Range(1.0, 1.4, 2.0), Range(9.8, 24, 26.4), Range(0.0085, 0.0094, 0.0094), ST)
+M33 = Device("STM32U3 (Cortex-M33)", 96, Range(1.0, 1.4, 2.0), Range(5.09, 5.3, 5.9), M4.idle, U3)
 FPGA = Device(
     "XC7S15",
     100,
@@ -101,7 +107,7 @@ ESP32 = Device("ESP32", 240, None, Range(99, 162, 224), Range(2.6, 2.6, 2.6), ES
 LAPTOP = Device(
     "laptop", 1, None, Range(5_000, 15_000, 28_000), Range(0, 0, 0), LAPTOP_POWER
 )  # its clock counts microseconds
-DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "xc7s15": FPGA, "pynq-z2": BOARD, "laptop": LAPTOP}
+DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "cortex-m33": M33, "xc7s15": FPGA, "pynq-z2": BOARD, "laptop": LAPTOP}
 
 
 @dataclass(frozen=True)
@@ -124,15 +130,22 @@ IDLING, SWITCHED = f"{FPGA.name}, waits idle", f"{FPGA.name}, switched off betwe
 CLOUDS = {f"cloud over {radio.name}": radio for radio in RADIOS}
 HERE = "laptop (a server's x86-64 core)"
 # Where a forecast is made, by what it is counted for there, and in the order of tables.
-TARGETS = {"laptop": HERE, "rv32imc": RV32.name, "cortex-m4": M4.name, "xc7s15": IDLING, "pynq-z2": BOARD.name}
+TARGETS = {
+    "laptop": HERE,
+    "rv32imc": RV32.name,
+    "cortex-m4": M4.name,
+    "cortex-m33": M33.name,
+    "xc7s15": IDLING,
+    "pynq-z2": BOARD.name,
+}
 
 
 def per_request(counts, period):
     """Energy of one request in mJ, everything until the next one included: {option: Range}.
 
-    counts: {"rv32imc" and "cortex-m4": instructions, "xc7s15": cycles} of a forecast; period: seconds between requests.
-    Beside an FPGA or a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count, or that takes
-    longer than the period, is left out.
+    counts: {"rv32imc", "cortex-m4", "cortex-m33": instructions, "xc7s15": cycles} of a forecast; period: seconds
+    between requests. Beside an FPGA or a radio a Cortex-M4 sleeps, which reads the sensor. An option without a count,
+    or that takes longer than the period, is left out.
     """
     asleep, cores = (
         M4.idle * period,

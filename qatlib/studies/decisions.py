@@ -57,7 +57,9 @@ def costs(model, counts, windows=4):
     is not NumPy's is an AssertionError. Time and energy of the cores and of the FPGA, which has the network alone, are
     estimated from counted instructions and simulated cycles, as in notebook 09."""
     some = counts[: windows if model.task == "classify" else detection.length(model) + windows - 1]
-    counted = dict(scale_out.each(_emulated, [(model, target, some) for target in emulate.TARGETS]))
+    counted = dict(
+        scale_out.each(_emulated, [(model, target, some) for target in emulate.TARGETS if target in cost.DEVICES])
+    )
     cycles = everywhere(model, counts, windows)
     counted |= {name: n for name, n in cycles.items() if name in cost.DEVICES and not isinstance(n, str)}
     rows = []

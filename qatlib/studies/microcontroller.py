@@ -7,7 +7,7 @@ import seaborn as sns
 
 from qatlib.mcu import compiled, emulate
 from qatlib.runs import scale_out
-from qatlib.studies import cost, published
+from qatlib.studies import cost, measured, published
 from qatlib.studies.accelerator import spread
 from qatlib.studies.style import PALETTE, in_unit, label_rows, say_evidence, unit_ticks
 
@@ -52,11 +52,30 @@ def _emulated(job):
     }
 
 
+def beside_others(bits):
+    """Instructions a multiply-accumulate of the default model's products by this project's kernels and by public ones,
+    from the table that `make bench-kernels` keeps. bits: of the weights.
+
+    A row a product, and one of all; columns (core, kernels). Of several public functions and ways to compile them it is
+    the one that takes fewest. Where one call of this project's does several products, its row names them all, and that
+    of all products counts what else the call does, as a softmax.
+    """
+    table = measured.table("kernels")
+    part = table[table["bits"] == bits]
+    best = part.loc[part.groupby(["core", "kernels", "layer"], sort=False)["instructions"].idxmin()]
+    best = best.assign(layer=best["layer"].str.removeprefix("encoder.0."))
+    whole = best.groupby(["core", "kernels"], sort=False)[["macs", "instructions"]].sum()
+    frame = best.pivot(index="layer", columns=["core", "kernels"], values="per_mac")
+    frame.loc["all products"] = whole["instructions"] / whole["macs"]
+    order = [*dict.fromkeys(best["layer"]), "all products"]
+    return frame.loc[order, list(whole.index)]
+
+
 def latencies(table):
     """Milliseconds of a forecast, low, typical and high by `cost`, and what was published: a row a model, width and
     device."""
     rows = []
-    for row in table.itertuples():
+    for row in table[table["target"].isin(cost.DEVICES)].itertuples():
         device = cost.DEVICES[row.target]
         low, typical, high = (1e3 * s for s in device.seconds(row.instructions))
         rows.append(
@@ -122,7 +141,7 @@ def sources():
     """Every published figure that `cost` stands on."""
     rows = [
         (d.name, *d.active, *d.idle, d.start.typical, d.source)
-        for d in (cost.RV32, cost.M4, cost.FPGA, cost.BOARD, cost.ESP32, cost.LAPTOP)
+        for d in (cost.RV32, cost.M4, cost.M33, cost.FPGA, cost.BOARD, cost.ESP32, cost.LAPTOP)
     ]
     rows += [(f"{r.name}, a message", *[None] * 6, r.message.typical, r.source) for r in cost.RADIOS]
     columns = [f"{what}_mw_{end}" for what in ("active", "idle") for end in ("low", "typical", "high")]
@@ -130,10 +149,16 @@ def sources():
 
 
 CORES = {"rv32imc": ("RV32IMC", PALETTE[0]), "cortex-m4": ("Cortex-M4", PALETTE[1])}
-DEVICE_COLOURS = {cost.RV32.name: PALETTE[0], cost.M4.name: PALETTE[1], cost.ESP32.name: "black"}
+DEVICE_COLOURS = {
+    cost.RV32.name: PALETTE[0],
+    cost.M4.name: PALETTE[1],
+    cost.M33.name: PALETTE[6],
+    cost.ESP32.name: "black",
+}
 OPTION_STYLES = {
     cost.RV32.name: (PALETTE[0], "-"),
     cost.M4.name: (PALETTE[1], "-"),
+    cost.M33.name: (PALETTE[6], "-"),
     cost.IDLING: (PALETTE[2], "-"),
     cost.SWITCHED: (PALETTE[2], "--"),
     **{cloud: (PALETTE[3], style) for cloud, style in zip(cost.CLOUDS, ("-", "--"), strict=True)},
@@ -193,6 +218,8 @@ def plot_energy(frame, ax=None):
     ax = ax or plt.subplots(figsize=(9.5, 5.6))[1]
     for option, (colour, style) in OPTION_STYLES.items():
         part = frame[frame["option"] == option]
+        if part.empty:
+            continue
         ax.plot(part["period"], part["typical"], style, color=colour, lw=2, label=option)
         ax.fill_between(part["period"], part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     ax.set(

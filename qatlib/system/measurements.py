@@ -16,6 +16,7 @@ from qatlib.system import disk, paths
 
 RTL = {"the RTL": ("overlays/engine/*.sv",)}
 FORECASTERS = ("overlays/models/etth1/*.safetensors", "overlays/models/jfk-weather/*.safetensors")
+DEFAULT = ("overlays/models/etth1/patch-c336-d16-w[48]*.safetensors",)
 DECISIONS = ("overlays/models/occupancy/*.safetensors", "overlays/models/jfk-weather-faults/*.safetensors")
 TRAINING = {
     "the training code": ("qatlib/float_model/*.py", "qatlib/quantised_model/*.py", "qatlib/quantised_model/*.cpp")
@@ -78,6 +79,10 @@ MEASUREMENTS = {
     ),
     "peers": Measurement("qatlib/quantised_model/measured/peers.csv", TRAINING, "make bench-peers"),
     "forecasters": Measurement("qatlib/mcu/measured/forecasters.csv", FIRMWARE, "make bench-peers"),
+    "kernels": Measurement(
+        "qatlib/mcu/measured/kernels.csv", FIRMWARE | {"the default models": DEFAULT},
+        "make bench-kernels CMSIS_NN=<folder> MURISCV_NN=<folder>",
+    ),
 }  # fmt: skip
 
 

@@ -14,6 +14,16 @@ def test_instructions_become_seconds_and_millijoules():
     assert cost.FPGA.seconds(1_500).typical == pytest.approx(15e-6)  # cycles, no instructions
 
 
+def test_a_cycle_of_the_cortex_m33_takes_what_was_published():
+    """MLPerf Tiny v1.3, NUCLEO_U385RG_Q: uJ an inference over cycles at 96 MHz, of keyword spotting and of anomaly
+    detection by their median throughputs."""
+    low, _, high = (1e9 * power / cost.M33.clock / 1e6 for power in cost.M33.active)  # pJ
+    assert low == pytest.approx(245.3412e6 * 20.703 / 96e6, rel=0.01)
+    assert high == pytest.approx(31.8347e6 * 184.851 / 96e6, rel=0.01)
+    ways = cost.per_request(COUNTS | {"cortex-m33": COUNTS["cortex-m4"]}, 60)
+    assert ways[cost.M33.name].typical < ways[cost.M4.name].typical
+
+
 def test_waiting_wins_below_the_published_half_second():
     """arXiv 2407.12027: 499 ms."""
 
