@@ -60,15 +60,26 @@ def _source(program, name):
             "",
             *program.constants,
             "",
-            f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
-            "    int8_t *workspace = (int8_t *)memory;",
-            *_body(program),
-            "}",
-            "",
-            *_batch(name, model),
+            *(program.functions(name) or _one_by_one(program, name)),
             *TASKS[model.task](name, model),
         ]
     )
+
+
+def _one_by_one(program, name):
+    window, forecast = (math.prod(shape) for shape in (program.model.window_shape, program.model.forecast_shape))
+    return [
+        f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
+        "    int8_t *workspace = (int8_t *)memory;",
+        *_body(program),
+        "}",
+        "",
+        f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
+        f"    for (int64_t i = 0; i < windows; i++, counts += {window}, forecasts += {forecast})",
+        f"        {name}_forecast(counts, forecasts, memory);",
+        "}",
+        "",
+    ]
 
 
 def _body(program):
@@ -89,17 +100,6 @@ def _body(program):
         f"    for (int c = 0; c < {len(channels)}; c++) {{",
         *(f"    {c}" for c in program.calls),
         "    }",
-    ]
-
-
-def _batch(name, model):
-    window, forecast = (math.prod(shape) for shape in (model.window_shape, model.forecast_shape))
-    return [
-        f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
-        f"    for (int64_t i = 0; i < windows; i++, counts += {window}, forecasts += {forecast})",
-        f"        {name}_forecast(counts, forecasts, memory);",
-        "}",
-        "",
     ]
 
 
@@ -146,7 +146,7 @@ def _kernels(program):
         for names, text in zip(marked[::2], marked[1::2], strict=True):
             place |= dict.fromkeys(names.split(), len(pieces))
             pieces.append(text)
-    text = "\n".join(program.calls)
+    text = "\n".join([*program.calls, *program.functions("")])
     while text:
         more = {place[name] for name in re.findall(r"\w+", text) if name in place} - wanted
         wanted |= more

@@ -19,10 +19,20 @@ class Program:
     def __init__(self, model: IntegerModel):
         self.model, self.constants, self.calls, self.shifts = model, [], [], 0
         self.labels = {o.path: f"{o.kind}_{i}" for i, o in enumerate(model.operations)}
-        self.places, self.workspace = workspace.arrange(model, self._scratch)
+        self.places, self.workspace = workspace.arrange(model, self._size, self._scratch, self._renames)
         for operation in model.operations:
-            if operation.kind not in workspace.MOVES:
+            if not self._renames(operation):
                 getattr(self, "_" + operation.kind)(operation)
+
+    def functions(self, name):
+        """Lines of the two functions that forecast, where the program has its own; else windows go one by one."""
+        return []
+
+    def _size(self, tensor):
+        return math.prod(tensor.shape)
+
+    def _renames(self, operation):
+        return operation.kind == "reshape"
 
     def _scratch(self, operation):
         """Bytes that a product needs for one call: two rows of weights as pairs, and unpacked or transposed ones after

@@ -1,16 +1,13 @@
 """Where the tensors of a program lie in a device's memory."""
 
-import math
 
-MOVES = ("reshape",)  # operations that only rename a tensor
-
-
-def arrange(model, scratch):
+def arrange(model, size, scratch, renames):
     """-> {tensor: place}, bytes of all: the lowest place that no tensor alive at the same time takes.
 
-    scratch: of an operation, -> bytes that it needs for its call; they lie at (its path, "scratch").
+    size: of a tensor, -> its bytes. scratch: of an operation, -> bytes that it needs for its call; they lie at (its
+    path, "scratch"). renames: of an operation, -> whether its result is what it takes by another name.
     """
-    names, lives, sizes = _lives(model, scratch)
+    names, lives, sizes = _lives(model, size, scratch, renames)
     places = {}
     for name in sorted(sizes, key=sizes.get, reverse=True):
         first, last = lives[name]
@@ -20,17 +17,17 @@ def arrange(model, scratch):
     return places | {name: places[held] for name, held in names.items()}, workspace
 
 
-def _lives(model, scratch):
+def _lives(model, size, scratch, renames):
     """-> {tensor: the one whose bytes it is}, {bytes: [first operation, last]}, {bytes: how many}"""
     names, lives, sizes = {}, {}, {}
     for now, operation in enumerate(model.operations):
         for name in operation.inputs:
             lives[names[name]][1] = now
-        if operation.kind in MOVES:
+        if renames(operation):
             names[operation.output] = names[operation.inputs[0]]
         elif operation.kind != "output":
             names[operation.output], lives[operation.output] = operation.output, [now, now]
-            sizes[operation.output] = math.prod(model.tensors[operation.output].shape)
+            sizes[operation.output] = size(model.tensors[operation.output])
             if room := scratch(operation):
                 lives[operation.path, "scratch"], sizes[operation.path, "scratch"] = [now, now], room
     return names, lives, sizes
