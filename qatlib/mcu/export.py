@@ -6,12 +6,14 @@ from pathlib import Path
 
 from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
 from qatlib.integer_model import detection
+from qatlib.mcu.batch_program import BatchProgram
 from qatlib.mcu.host_program import HostProgram
 from qatlib.mcu.program import Program
 from qatlib.system import paths
 
-SOURCES = {name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "guard", "detect")}
-KERNELS = {"generic": Program, "host": HostProgram}  # sets of functions, by the processor that they are for
+SOURCES = {name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "batch", "guard", "detect")}
+# sets of functions: for any processor; for a computer's vectors, window by window; for those, many windows at a time
+KERNELS = {"generic": Program, "host": HostProgram, "batch": BatchProgram}
 BLOCK = re.compile(r"^/\* block: (.*) \*/\n", re.MULTILINE)  # before functions that go together, with their names
 
 
