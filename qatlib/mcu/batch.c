@@ -1,6 +1,6 @@
 /* The operations for many windows on a computer: LANES at a time, one in each lane of a vector, so that nothing goes
-   across lanes and no width is odd. A tensor is rows x pairs of columns: a vector has two 16-bit codes of every window, the even
-   column's low; beside an odd last column lies a code that counts for nothing. Rounding is half up, as in kernels.c. */
+   across lanes and no width is odd. A tensor is rows x pairs of columns: a vector has two 16-bit codes of every window,
+   the even column's low; beside an odd last column lies a code that counts for nothing. Rounding is half up. */
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -21,10 +21,11 @@ typedef __m128i vector;
 #define LANES 4
 #endif
 
-#define INLINE inline __attribute__((always_inline)) /* for arguments that are constants in a call */
-#define APART __attribute__((noinline))              /* once for all calls */
-#define OUTPUTS 4                                    /* and ROWS: results at a time, as many as there are registers */
+#define INLINE inline __attribute__((always_inline))
+#define APART __attribute__((noinline)) /* not mixed with what comes before DOWN or after AS_BEFORE */
+#define OUTPUTS 4 /* and ROWS, QUERIES: results at a time, as many as there are registers */
 #define ROWS 2
+#define QUERIES 4
 #define TILE 16 /* samples whose windows are put side by side at a time */
 
 typedef int32_t lanes __attribute__((vector_size(4 * LANES)));
@@ -36,24 +37,13 @@ typedef struct {
     int zero, low, high;
 } range;
 
-/* The processor rounds down from here on, see `code`. -> how it did before */
-static APART unsigned rounding_down(void) {
-#if defined(V)
-    unsigned before = _mm_getcsr();
-    _mm_setcsr((before & ~(unsigned)_MM_ROUND_MASK) | _MM_ROUND_DOWN);
-    return before;
+#if defined(V) /* the processor rounds down between these, see `code`, and as before afterwards */
+#define DOWN unsigned before = _mm_getcsr(); _mm_setcsr((before & ~(unsigned)_MM_ROUND_MASK) | _MM_ROUND_DOWN)
+#define AS_BEFORE _mm_setcsr(before)
 #else
-    return 0;
+#define DOWN
+#define AS_BEFORE
 #endif
-}
-
-static APART void rounding_as(unsigned before) {
-#if defined(V)
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
-}
 
 /* block: even odd joined */
 static INLINE lanes even(lanes v) { return (lanes)((bits)v << 16) >> 16; }
@@ -71,8 +61,12 @@ static INLINE lanes smaller(lanes a, lanes b) {
 }
 static INLINE lanes larger(lanes a, lanes b) { return ~smaller(~a, ~b); }
 
-/* block: all */
+/* block: all same */
 static INLINE lanes all(int32_t v) { return v - (lanes){0}; }
+static INLINE floats same(float v) { return v - (floats){0}; }
+
+/* block: within */
+static INLINE lanes within(lanes v, range r) { return smaller(larger(v, all(r.low)), all(r.high)); }
 
 /* block: plus_products */
 /* sum + even of x * even of y + the same of the odd columns */
@@ -111,9 +105,6 @@ static INLINE lanes codes(lanes low, lanes high, floats m, floats n, range r) {
     return (lanes)(both + (int16_t)r.low);
 }
 
-/* block: same */
-static INLINE floats same(float v) { return v - (floats){0}; }
-
 /* block: quantise */
 /* Of the channels from `first` on. anchors: what is subtracted, or INT32_MIN for the last count */
 static APART void quantise(const int16_t *counts, int windows, int context, int channels, int first, int inputs,
@@ -141,11 +132,8 @@ static APART void reshape(const lanes *x, int from, int rows, int columns, lanes
     for (int t = 0; t < rows; t++)
         for (int c = 0; c < columns; c++) {
             lanes one = column % 2 ? odd(*x) : even(*x);
-            if (c % 2) {
-                y[-1] = joined(y[-1], one);
-            } else {
-                *y++ = one;
-            }
+            y += c % 2 ? 0 : 1;
+            y[-1] = c % 2 ? joined(y[-1], one) : one;
             column = column + 1 == from ? 0 : column + 1;
             x += column % 2 ? 0 : 1;
         }
@@ -192,8 +180,7 @@ static APART void add(const lanes *x, const lanes *y, const int32_t *m1, const i
         for (int at = i; at < rows * wide; at += wide) {
             lanes low = ((even(x[at]) * m1[0] + even(y[at]) * m2[0] + c[0]) >> n[0]) + r.zero;
             lanes high = ((odd(x[at]) * m1[1] + odd(y[at]) * m2[1] + c[1]) >> n[1]) + r.zero;
-            low = smaller(larger(low, all(r.low)), all(r.high)), high = smaller(larger(high, all(r.low)), all(r.high));
-            z[at] = joined(low, high);
+            z[at] = joined(within(low, r), within(high, r));
         }
 }
 
@@ -228,8 +215,8 @@ static APART void scores(const lanes *query, const lanes *key, int heads, int qu
 }
 
 /* block: softmax */
-static APART void softmax(const lanes *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, lanes *y,
-                          int high) {
+static APART void softmax(const lanes *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k,
+                          lanes *y, int high) {
     int wide = (keys + 1) / 2;
     float step = 1.0F / (float)((int32_t)1 << k);
     for (; rows > 0; rows--, x += wide, y += wide) {
@@ -253,7 +240,6 @@ static APART void softmax(const lanes *x, int rows, int keys, const uint8_t *tab
 
 /* block: some_queries */
 /* A pair of columns of up to QUERIES rows; p, s: probabilities of the even column's head and of the odd one's */
-#define QUERIES 4
 static INLINE void some_queries(const lanes *p, const lanes *s, const lanes *value, int rows, int keys, int row,
                                 const float *m, lanes *y, range r) {
     lanes low[QUERIES] = {{0}}, high[QUERIES] = {{0}};
@@ -302,8 +288,8 @@ static APART void part(const lanes *x, int count, int zeros, int zero, lanes *y)
 /* block: output */
 /* Codes of `targets` side by side; anchors, m, n: of each. stride, first: where the counts of a step go */
 static APART void output(const lanes *x, int columns, int zero, int horizon, int targets, const int32_t *m,
-                         const uint8_t *n, const int16_t *last, int window, const int32_t *channel, const int32_t *anchors,
-                         int windows, int16_t *forecast, int stride) {
+                         const uint8_t *n, const int16_t *last, int window, const int32_t *channel,
+                         const int32_t *anchors, int windows, int16_t *forecast, int stride) {
     for (int e = 0, column = 0; e < horizon * targets; e++) {
         int i = e % targets, half = column & 1;
         for (int w = 0; w < windows; w++) {

@@ -1,4 +1,4 @@
-"""A model in C for many windows on a computer: `batch.c`, which takes as many windows at a time as a vector has lanes."""
+"""A model in C for many windows on a computer: `batch.c`, which takes as many at a time as a vector has lanes."""
 
 import math
 
@@ -46,10 +46,10 @@ class BatchProgram(Program):
             "",
             f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
             "    lanes *workspace = (lanes *)(void *)((char *)memory + (-(uintptr_t)memory & (sizeof(lanes) - 1)));",
-            "    unsigned before = rounding_down();",
+            "    DOWN;",
             f"    for (; windows > 0; windows -= LANES, counts += LANES * {window}, forecasts += LANES * {forecast})",
             "        some(counts, windows < LANES ? (int)windows : LANES, forecasts, workspace);",
-            "    rounding_as(before);",
+            "    AS_BEFORE;",
             "}",
             "",
             f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
