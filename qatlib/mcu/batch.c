@@ -20,7 +20,6 @@ typedef __m128i vector;
 #else
 #define LANES 4
 #endif
-
 #define INLINE inline __attribute__((always_inline))
 #define APART __attribute__((noinline)) /* not mixed with what comes before DOWN or after AS_BEFORE */
 #define OUTPUTS 4 /* and ROWS, QUERIES: results at a time, as many as there are registers */
@@ -44,13 +43,16 @@ typedef struct {
 #define DOWN
 #define AS_BEFORE
 #endif
-
 /* block: even odd joined */
 static INLINE lanes even(lanes v) { return (lanes)((bits)v << 16) >> 16; }
 static INLINE lanes odd(lanes v) { return v >> 16; }
 static INLINE lanes joined(lanes low, lanes high) { return (lanes)(((bits)low & 0xFFFF) | (bits)high << 16); }
 
-/* block: smaller larger */
+/* block: all same */
+static INLINE lanes all(int32_t v) { return v - (lanes){0}; }
+static INLINE floats same(float v) { return v - (floats){0}; }
+
+/* block: smaller larger within */
 static INLINE lanes smaller(lanes a, lanes b) {
 #if defined(__SSE4_1__)
     return (lanes)V(min_epi32)((vector)a, (vector)b);
@@ -60,12 +62,6 @@ static INLINE lanes smaller(lanes a, lanes b) {
 #endif
 }
 static INLINE lanes larger(lanes a, lanes b) { return ~smaller(~a, ~b); }
-
-/* block: all same */
-static INLINE lanes all(int32_t v) { return v - (lanes){0}; }
-static INLINE floats same(float v) { return v - (floats){0}; }
-
-/* block: within */
 static INLINE lanes within(lanes v, range r) { return smaller(larger(v, all(r.low)), all(r.high)); }
 
 /* block: plus_products */
@@ -78,7 +74,7 @@ static INLINE lanes plus_products(lanes sum, lanes x, lanes y) {
 #endif
 }
 
-/* block: code */
+/* block: code codes */
 /* clamp(zero + v * m rounded half up) - low. v has 24 bits beside its sign, m 16: a float cannot hold their product.
    But rounded down it stays on its side of the half that decides, and so does the sum; a double holds all of it. */
 static INLINE lanes code(lanes v, floats m, range r) {
@@ -99,7 +95,6 @@ static INLINE lanes code(lanes v, floats m, range r) {
 #endif
 }
 
-/* block: codes */
 static INLINE lanes codes(lanes low, lanes high, floats m, floats n, range r) {
     halves both = (halves)(code(low, m, r) | code(high, n, r) << 16);
     return (lanes)(both + (int16_t)r.low);
@@ -193,7 +188,7 @@ static APART void add_position(const lanes *x, const int32_t *position, const in
 }
 
 /* block: scores */
-/* Of an odd number of keys the last comes twice. Where a head begins or ends within a pair, the other's code becomes 0 */
+/* Of an odd number of keys the last comes twice. Where a head begins or ends within a pair, its neighbour becomes 0 */
 static APART void scores(const lanes *query, const lanes *key, int heads, int queries, int keys, int width,
                          const float *m, lanes *y, range r) {
     int row = (heads * width + 1) / 2, wide = (keys + 1) / 2;
