@@ -53,15 +53,13 @@ static INLINE lanes all(int32_t v) { return v - (lanes){0}; }
 static INLINE floats same(float v) { return v - (floats){0}; }
 
 /* block: smaller larger within */
-static INLINE lanes smaller(lanes a, lanes b) {
 #if defined(__SSE4_1__)
-    return (lanes)V(min_epi32)((vector)a, (vector)b);
+static INLINE lanes smaller(lanes a, lanes b) { return (lanes)V(min_epi32)((vector)a, (vector)b); }
+static INLINE lanes larger(lanes a, lanes b) { return (lanes)V(max_epi32)((vector)a, (vector)b); }
 #else
-    lanes less = a < b;
-    return (a & less) | (b & ~less);
-#endif
-}
+static INLINE lanes smaller(lanes a, lanes b) { return (a & (a < b)) | (b & ~(a < b)); }
 static INLINE lanes larger(lanes a, lanes b) { return ~smaller(~a, ~b); }
+#endif
 static INLINE lanes within(lanes v, range r) { return smaller(larger(v, all(r.low)), all(r.high)); }
 
 /* block: plus_products */
