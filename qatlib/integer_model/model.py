@@ -233,8 +233,12 @@ class IntegerModel:
         return kernels.add(x, y, m1, m2, c, n, *self.tensors[operation.output].limits)
 
     def _add_position(self, operation, x):
-        bits = operation.attributes["position_bits"]
-        return self._add(operation, x, unpack(self._array(operation, "position"), bits, x.shape[1:]))
+        return self._add(operation, x, self.position(operation))
+
+    def position(self, operation):
+        """The unpacked positions (token, channel) of an add_position."""
+        shape = self.tensors[operation.output].shape
+        return unpack(self._array(operation, "position"), operation.attributes["position_bits"], shape)
 
     def _scores(self, operation, query, key):
         return self._requantised(operation, kernels.scores(query, key, operation.attributes["heads"]))

@@ -20,7 +20,7 @@ typedef struct {
     int pairs;      /* of rows */
     int32_t lowest; /* twice, in 16 bits */
 } tile;
-typedef void tiles(tile *t);
+typedef void tiles(tile *t); /* one for each kind of results, made at export */
 
 /* count: 11 instructions for four columns, which are 16 products, or 32 where a word holds two outputs; 2 for eight columns.
    r0, r1, r2: w, x, u, the row below; r4 to r7: weights; r8 to r11: sums of both words for x, then for u; lr: groups */
@@ -67,96 +67,6 @@ typedef void tiles(tile *t);
 #define UNSIGNED_7(word) UNSIGNED(7, word)
 #define SIGNED_8(word) SIGNED(8, word)
 #define UNSIGNED_8(word) UNSIGNED(8, word)
-
-/* block: one_each_signed_2 */
-static APART void one_each_signed_2(tile *t) { RUN(ONE_EACH(SIGNED_2)); }
-
-/* block: one_each_signed_3 */
-static APART void one_each_signed_3(tile *t) { RUN(ONE_EACH(SIGNED_3)); }
-
-/* block: one_each_signed_4 */
-static APART void one_each_signed_4(tile *t) { RUN(ONE_EACH(SIGNED_4)); }
-
-/* block: one_each_signed_5 */
-static APART void one_each_signed_5(tile *t) { RUN(ONE_EACH(SIGNED_5)); }
-
-/* block: one_each_signed_6 */
-static APART void one_each_signed_6(tile *t) { RUN(ONE_EACH(SIGNED_6)); }
-
-/* block: one_each_signed_7 */
-static APART void one_each_signed_7(tile *t) { RUN(ONE_EACH(SIGNED_7)); }
-
-/* block: one_each_signed_8 */
-static APART void one_each_signed_8(tile *t) { RUN(ONE_EACH(SIGNED_8)); }
-
-/* block: one_each_unsigned_2 */
-static APART void one_each_unsigned_2(tile *t) { RUN(ONE_EACH(UNSIGNED_2)); }
-
-/* block: one_each_unsigned_3 */
-static APART void one_each_unsigned_3(tile *t) { RUN(ONE_EACH(UNSIGNED_3)); }
-
-/* block: one_each_unsigned_4 */
-static APART void one_each_unsigned_4(tile *t) { RUN(ONE_EACH(UNSIGNED_4)); }
-
-/* block: one_each_unsigned_5 */
-static APART void one_each_unsigned_5(tile *t) { RUN(ONE_EACH(UNSIGNED_5)); }
-
-/* block: one_each_unsigned_6 */
-static APART void one_each_unsigned_6(tile *t) { RUN(ONE_EACH(UNSIGNED_6)); }
-
-/* block: one_each_unsigned_7 */
-static APART void one_each_unsigned_7(tile *t) { RUN(ONE_EACH(UNSIGNED_7)); }
-
-/* block: one_each_unsigned_8 */
-static APART void one_each_unsigned_8(tile *t) { RUN(ONE_EACH(UNSIGNED_8)); }
-
-/* block: one_each_narrow */
-static APART void one_each_narrow(tile *t) { RUN(ONE_EACH(NARROW)); }
-
-/* block: two_each_signed_2 */
-static APART void two_each_signed_2(tile *t) { RUN(TWO_EACH(SIGNED_2)); }
-
-/* block: two_each_signed_3 */
-static APART void two_each_signed_3(tile *t) { RUN(TWO_EACH(SIGNED_3)); }
-
-/* block: two_each_signed_4 */
-static APART void two_each_signed_4(tile *t) { RUN(TWO_EACH(SIGNED_4)); }
-
-/* block: two_each_signed_5 */
-static APART void two_each_signed_5(tile *t) { RUN(TWO_EACH(SIGNED_5)); }
-
-/* block: two_each_signed_6 */
-static APART void two_each_signed_6(tile *t) { RUN(TWO_EACH(SIGNED_6)); }
-
-/* block: two_each_signed_7 */
-static APART void two_each_signed_7(tile *t) { RUN(TWO_EACH(SIGNED_7)); }
-
-/* block: two_each_signed_8 */
-static APART void two_each_signed_8(tile *t) { RUN(TWO_EACH(SIGNED_8)); }
-
-/* block: two_each_unsigned_2 */
-static APART void two_each_unsigned_2(tile *t) { RUN(TWO_EACH(UNSIGNED_2)); }
-
-/* block: two_each_unsigned_3 */
-static APART void two_each_unsigned_3(tile *t) { RUN(TWO_EACH(UNSIGNED_3)); }
-
-/* block: two_each_unsigned_4 */
-static APART void two_each_unsigned_4(tile *t) { RUN(TWO_EACH(UNSIGNED_4)); }
-
-/* block: two_each_unsigned_5 */
-static APART void two_each_unsigned_5(tile *t) { RUN(TWO_EACH(UNSIGNED_5)); }
-
-/* block: two_each_unsigned_6 */
-static APART void two_each_unsigned_6(tile *t) { RUN(TWO_EACH(UNSIGNED_6)); }
-
-/* block: two_each_unsigned_7 */
-static APART void two_each_unsigned_7(tile *t) { RUN(TWO_EACH(UNSIGNED_7)); }
-
-/* block: two_each_unsigned_8 */
-static APART void two_each_unsigned_8(tile *t) { RUN(TWO_EACH(UNSIGNED_8)); }
-
-/* block: two_each_narrow */
-static APART void two_each_narrow(tile *t) { RUN(TWO_EACH(NARROW)); }
 
 /* block: spread_fields */
 static INLINE void spread_fields(const uint32_t *packed, int each, int bits, int depth, int up, int32_t *to) {
@@ -351,8 +261,8 @@ static void products_of(const product *by, const int32_t *w, const element *x, i
 }
 
 static APART void attention(const element *query, const element *key, const element *values, int heads, int queries, int keys, int width,
-                      const product *by_keys, range scores_in, const uint8_t *table, uint32_t numerator, int k, int high, const product *by_values,
-                      int32_t *scratch, element *y, range r) {
+                      const product *by_keys, range scores_in, const uint8_t *table, uint32_t numerator, int k, int high,
+                      const product *by_values, int32_t *scratch, element *y, range r) {
     int row = heads * width, long_row = PADDED(keys);
     int32_t *v = scratch + (keys + 3) / 2 * PADDED(width);
     element *p = (element *)(v + (width + 3) / 2 * long_row);

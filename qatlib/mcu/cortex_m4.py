@@ -38,9 +38,8 @@ class CortexM4(TiledProgram):
 
     def _scratch(self, operation):
         if operation.kind == "attention":
-            scores, _, context = operation.attributes["parts"]
-            heads, queries, keys = self.model.tensors[scores.output].shape
-            width = self._shapes(scores)[2]
+            scores = operation.attributes["parts"][0]
+            keys, width = self.model.tensors[scores.output].shape[2], self._shapes(scores)[2]
             return 4 * ((keys + 3) // 2 * _padded(width) + (width + 3) // 2 * _padded(keys)) + 4 * _padded(keys) + 4
         fit = self.fits.get(operation.path)
         if operation.kind != "linear" or not fit:
@@ -55,13 +54,15 @@ class CortexM4(TiledProgram):
         tensor = self.model.tensors[name]
         kinds = {(-(1 << b - 1), (1 << b - 1) - 1): f"signed_{b}" for b in range(2, 9)}
         kinds |= {(0, (1 << b) - 1): f"unsigned_{b}" for b in range(2, 9)} | {(-127, 127): "narrow"}
-        return f"{('one', 'two')[each - 1]}_each_{kinds[tensor.low, tensor.high]}"
+        name = f"{('one', 'two')[each - 1]}_each_{kinds[tensor.low, tensor.high]}"
+        inner, clamp = f"{('ONE', 'TWO')[each - 1]}_EACH", kinds[tensor.low, tensor.high].upper()
+        return self._function(name, f"static APART void {name}(tile *t) {{ RUN({inner}({clamp})); }}")
 
     def _linear(self, o):
         fit = self.fits[o.path]
         if not fit:
             return super()._linear(o)
-        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
+        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self._outputs(o)
         each, bits = self._each(o), FIELD[o.attributes["weight_bits"]]
         wide = 4 if rows == 1 else 2 * each
         tiles = -(-outputs // wide)
@@ -80,7 +81,7 @@ class CortexM4(TiledProgram):
         arrays = self._constant(o, "weight", words, "uint32_t"), bits, fit.up
         arrays += (
             self._constant(o, "start", bias, "int32_t"),
-            self._constant(o, "m", self._multipliers(o, outputs), "int32_t"),
+            self._constant(o, "m", self._multipliers(o), "int32_t"),
         )
         x = self._place(o.inputs[0])
         if rows == 1 and bits == 8:

@@ -46,6 +46,9 @@ SECTIONS {{
 """
 
 
+CORES = {"cortex-m4": "CORTEX_M4", "cortex-m33": "CORTEX_M33", "cortex-m0plus": "CORTEX_M0"}  # as unicorn names them
+
+
 class EmulationError(RuntimeError):
     """A forecast that did not come to its end on the emulated processor."""
 
@@ -64,6 +67,8 @@ class Target:
 TARGETS = {
     "rv32imc": Target("rv32imc", "riscv32-freestanding-none", "generic_rv32+m+c", "rv32"),  # ESP32-C3 class
     "cortex-m4": Target("cortex-m4", "thumb-freestanding-eabi", "cortex_m4", "cortex-m4"),
+    "cortex-m33": Target("cortex-m33", "thumb-freestanding-eabi", "cortex_m33+dsp", "cortex-m4"),
+    "cortex-m0plus": Target("cortex-m0plus", "thumb-freestanding-eabi", "cortex_m0plus", "rv32"),  # the cheapest
 }
 
 
@@ -93,7 +98,7 @@ class Firmware:
             entry = ENTRIES[model.task]
             script.write_text(LINK.replace("ENTRY", entry))
             options = ("-target", self.target.triple, f"-mcpu={self.target.cpu}", self.target.optimise, *OPTIONS)
-            linking = ("-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}", f"-Wl,-e,{entry}")
+            linking = ("-nostdlib", "-lcompiler_rt", "-Wl,--gc-sections", f"-Wl,-T,{script}", f"-Wl,-e,{entry}")
             toolchain.run([sys.executable, "-m", "ziglang", "cc", *options, *linking, str(source), "-o", str(elf)])
             self._read(elf)
 
@@ -224,14 +229,15 @@ class _RiscV(_Machine):
 
 class _CortexM(_Machine):
     def mode(self, unicorn):
-        return unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+        """Not UC_MODE_MCLASS, which makes every core a Cortex-M33: what this one lacks must stop it."""
+        return unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB
 
     def prepare(self, unicorn):
         from unicorn import arm_const as registers
 
         self.registers = registers
         self.passed = [getattr(registers, f"UC_ARM_REG_R{i}") for i in range(4)]
-        self.engine.ctl_set_cpu_model(registers.UC_CPU_ARM_CORTEX_M4)
+        self.engine.ctl_set_cpu_model(getattr(registers, f"UC_CPU_ARM_{CORES[self.firmware.target.name]}"))
 
     def call(self, arguments, stack, back):
         r = self.registers
@@ -256,7 +262,7 @@ class _CortexM(_Machine):
         return count
 
 
-_MACHINES = {"rv32imc": _RiscV, "cortex-m4": _CortexM}
+_MACHINES = {"rv32imc": _RiscV} | dict.fromkeys(CORES, _CortexM)
 
 
 def multiply_accumulates(model):

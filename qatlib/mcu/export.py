@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qatlib.device.guard import FLAGS, LONGEST_GAP, REPAIRED
 from qatlib.integer_model import detection
+from qatlib.mcu.batch_program import BatchProgram
 from qatlib.mcu.cortex_m4 import CortexM4
 from qatlib.mcu.host_program import HostProgram
 from qatlib.mcu.program import Program
@@ -13,14 +14,12 @@ from qatlib.mcu.rv32 import Rv32
 from qatlib.system import paths
 
 SOURCES = {
-    name: paths.PACKAGE / "mcu" / f"{name}.c" for name in ("kernels", "host", "cortex_m4", "rv32", "guard", "detect")
+    name: paths.PACKAGE / "mcu" / f"{name}.c"
+    for name in ("kernels", "cortex_m4", "rv32", "host", "batch", "guard", "detect")
 }
-KERNELS = {
-    "generic": Program,
-    "host": HostProgram,
-    "cortex-m4": CortexM4,
-    "rv32": Rv32,
-}  # sets of functions, by the processor that they are for
+# Sets of functions: for any processor; for Arm's DSP extension; for one multiplication of 32 bits, RV32IM's by hand;
+# for a computer's vectors, window by window or many windows at a time
+KERNELS = {"generic": Program, "cortex-m4": CortexM4, "rv32": Rv32, "host": HostProgram, "batch": BatchProgram}
 BLOCK = re.compile(r"^/\* block: (.*) \*/\n", re.MULTILINE)  # before functions that go together, with their names
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
@@ -71,15 +70,26 @@ def _source(program, name):
             "",
             *program.constants,
             "",
-            f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
-            f"    {program.element} *workspace = ({program.element} *)memory;",
-            *_body(program),
-            "}",
-            "",
-            *_batch(name, model),
+            *(program.functions(name) or _one_by_one(program, name)),
             *TASKS[model.task](name, model),
         ]
     )
+
+
+def _one_by_one(program, name):
+    window, forecast = (math.prod(shape) for shape in (program.model.window_shape, program.model.forecast_shape))
+    return [
+        f"void {name}_forecast(const int16_t *counts, int16_t *forecast, void *memory) {{",
+        f"    {program.element} *workspace = ({program.element} *)memory;",
+        *_body(program),
+        "}",
+        "",
+        f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
+        f"    for (int64_t i = 0; i < windows; i++, counts += {window}, forecasts += {forecast})",
+        f"        {name}_forecast(counts, forecasts, memory);",
+        "}",
+        "",
+    ]
 
 
 def _body(program):
@@ -100,17 +110,6 @@ def _body(program):
         f"    for (int c = 0; c < {len(channels)}; c++) {{",
         *(f"    {c}" for c in program.calls),
         "    }",
-    ]
-
-
-def _batch(name, model):
-    window, forecast = (math.prod(shape) for shape in (model.window_shape, model.forecast_shape))
-    return [
-        f"void {name}_forecasts(const int16_t *counts, int64_t windows, int16_t *forecasts, void *memory) {{",
-        f"    for (int64_t i = 0; i < windows; i++, counts += {window}, forecasts += {forecast})",
-        f"        {name}_forecast(counts, forecasts, memory);",
-        "}",
-        "",
     ]
 
 
@@ -157,7 +156,7 @@ def _kernels(program):
         for names, text in zip(marked[::2], marked[1::2], strict=True):
             place |= dict.fromkeys(names.split(), len(pieces))
             pieces.append(text)
-    text = "\n".join(program.calls + program.constants)
+    text = "\n".join([*program.calls, *program.constants, *program.functions("")])
     while text:
         more = {place[name] for name in re.findall(r"\w+", COMMENT.sub("", text)) if name in place} - wanted
         wanted |= more

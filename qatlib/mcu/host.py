@@ -2,6 +2,8 @@
 
 import ctypes
 import tempfile
+import threading
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,67 +13,80 @@ from qatlib.mcu.export import export_c, program_of
 from qatlib.system import toolchain
 
 OPTIONS = ("-std=c99", "-O3")
+MANY = 5  # windows from which on `batch.c` is faster than `host.c`
+POINTER = ctypes.c_void_p
 
 
 def compiled(model, *, packed=False):
-    """An IntegerModel as C for this computer, some 14 times as fast as NumPy. native.BuildError where there is no
+    """An IntegerModel as C for this computer, some 30 times as fast as NumPy. native.BuildError where there is no
     compiler.
 
-    packed: the code of a microcontroller, to compare; else that of `host.c`, for vector units.
+    packed: the code of a microcontroller, to compare; else that of `host.c` for few windows, of `batch.c` for many.
     """
     return CompiledModel(model, packed)
 
 
-class CompiledModel:
-    """What `compiled` gives: a shared library with the model's `forward`."""
+class Library(threading.local):
+    """A model's shared library with its functions, and the memory that they work in: each thread has its own."""
 
-    def __init__(self, model, packed):
-        self.model = model
-        kernels = "generic" if packed else "host"
-        self._workspace = program_of(model, kernels).workspace
+    def __init__(self, model, kernels):
         with tempfile.TemporaryDirectory() as folder:
             source, _ = export_c(model, Path(folder), "model", kernels=kernels)
-            library = toolchain.library(source, *OPTIONS)
-        self._forecasts = library.model_forecasts
-        self._forecasts.argtypes, self._forecasts.restype = (
-            [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p],
-            None,
-        )
-        if model.task == "classify":
-            self._classify, pointer = library.model_classify, ctypes.c_void_p
-            self._classify.argtypes, self._classify.restype = [pointer] * 3, ctypes.c_int
-        if model.task == "detect":
-            self._detect, pointer = library.model_detect, ctypes.c_void_p
-            self._detect.argtypes, self._detect.restype = [pointer] * 4, ctypes.c_int
+            self.functions = toolchain.library(source, *OPTIONS)
+        self.forecasts = self._function("forecasts", [POINTER, ctypes.c_int64, POINTER, POINTER])
+        if model.task != "forecast":
+            self.decide = self._function(model.task, [POINTER] * (4 if model.task == "detect" else 3))
+            self.decide.restype = ctypes.c_int
+        self._held = np.empty(program_of(model, kernels).workspace // 4 + 1, np.int32)
+        self.memory = self._held.ctypes.data
+
+    def _function(self, name, arguments):
+        function = self.functions[f"model_{name}"]  # not by attribute: a function of its own, with its types
+        function.argtypes, function.restype = arguments, None
+        return function
+
+
+class CompiledModel:
+    """What `compiled` gives: shared libraries with the model's `forward`, each made when it is first needed."""
+
+    def __init__(self, model, packed):
+        self.model, self._kernels = model, "generic" if packed else "host"
+        toolchain.compiler(".c")  # whether there is one is told at once
+
+    @cached_property
+    def _few(self):
+        return Library(self.model, self._kernels)
+
+    @cached_property
+    def _many(self):
+        return Library(self.model, "batch") if self._kernels == "host" else self._few
 
     def forward(self, counts):
         """int16 windows -> int16 forecasts: takes and gives what `IntegerModel.forward` does."""
         counts = np.ascontiguousarray(self.model.checked(counts))
-        workspace = np.empty(self._workspace // 4 + 1, np.int32)
-        forecasts = np.empty((len(counts), *self.model.forecast_shape), np.int16)
-        self._forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, workspace.ctypes.data)
+        windows = len(counts)
+        library = self._few if windows < MANY else self._many
+        forecasts = np.empty((windows, *self.model.forecast_shape), np.int16)
+        library.forecasts(counts.ctypes.data, windows, forecasts.ctypes.data, library.memory)
         return forecasts
 
     def classify(self, counts):
         """As `IntegerModel.classify`."""
         self.model.need("classify")
-        counts = np.ascontiguousarray(self.model.checked(counts))
-        workspace = np.empty(self._workspace // 4 + 1, np.int32)
+        counts, decide, memory = np.ascontiguousarray(self.model.checked(counts)), self._few.decide, self._few.memory
         scores = np.empty((len(counts), *self.model.forecast_shape), np.int16)
-        pairs = zip(counts, scores, strict=True)
-        labels = [self._classify(w.ctypes.data, s.ctypes.data, workspace.ctypes.data) for w, s in pairs]
+        labels = [decide(w.ctypes.data, s.ctypes.data, memory) for w, s in zip(counts, scores, strict=True)]
         return np.array(labels, np.int64), scores
 
     def detect(self, rows):
         """As `IntegerModel.detect`."""
         self.model.need("detect")
         rows = np.ascontiguousarray(detection.checked(self.model, rows))
-        workspace = np.empty(self._workspace // 4 + 1, np.int32)
-        forecast, state = np.empty(self.model.forecast_shape, np.int16), np.array([-1])
+        forecast, state, decide = np.empty(self.model.forecast_shape, np.int16), np.array([-1]), self._few.decide
         shift, found = self.model.operations[-1].attributes["smoothing"], []
         for first in range(len(rows) - detection.length(self.model) + 1):
-            at = (a.ctypes.data for a in (rows[first:], state, forecast, workspace))
-            flag = self._detect(*at)
+            at = (a.ctypes.data for a in (rows[first:], state, forecast))
+            flag = decide(*at, self._few.memory)
             found.append((int(state[0]) >> shift, flag))
         scores, flags = np.array(found).T
         return scores, flags == 1

@@ -74,7 +74,8 @@ static void requantise(const element *x, int is_unsigned, int zero, int count, c
 
 /* block: products */
 /* sum[0..3] += w x, v x, w u, v u: the products of two rows of weights with two rows of values */
-static INLINE void products(const element *w, const element *v, const element *x, const element *u, int depth, int is_unsigned, int32_t *sum) {
+static INLINE void products(const element *w, const element *v, const element *x, const element *u, int depth, int is_unsigned,
+                            int32_t *sum) {
     int32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3];
 #define ONE(i)                                                            \
     do {                                                                  \
@@ -95,8 +96,8 @@ static INLINE void products(const element *w, const element *v, const element *x
 /* block: multiply_typed */
 /* y[row][output] = requantised(sum over depth of w[output] x[row], + bias), two rows and two outputs at a time. Of an odd number of
    either, the last is its own neighbour. first: channel of the first output. */
-static INLINE void multiply_typed(const element *w, int w_row, const element *x, int x_row, int is_unsigned, int rows, int outputs, int depth,
-                                  const int32_t *bias, const scale *s, int first, element *y, int y_row, range r) {
+static INLINE void multiply_typed(const element *w, int w_row, const element *x, int x_row, int is_unsigned, int rows, int outputs,
+                                  int depth, const int32_t *bias, const scale *s, int first, element *y, int y_row, range r) {
     for (int o = 0; o < outputs; o += 2, w += 2 * w_row) {
         int next = o + 1 < outputs, channel = s->channels == 1 ? 0 : first + o, other = s->channels == 1 ? 0 : channel + next;
         int32_t b0 = bias ? bias[o] : 0, b1 = bias ? bias[o + next] : 0, m0 = s->m[channel], m1 = s->m[other];

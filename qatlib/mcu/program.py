@@ -21,10 +21,14 @@ class Program:
         self.model, self.constants, self.calls, self.shifts = model, [], [], 0
         self.labels = {o.path: f"{o.kind}_{i}" for i, o in enumerate(model.operations)}
         self.operations = self._operations()
-        self.places, self.workspace = workspace.arrange(self.operations, self._size, self._scratch)
+        self.places, self.workspace = workspace.arrange(self.operations, self._size, self._scratch, self._renames)
         for operation in self.operations:
-            if operation.kind not in workspace.MOVES:
+            if not self._renames(operation):
                 getattr(self, "_" + operation.kind)(operation)
+
+    def functions(self, name):
+        """Lines of the two functions that forecast, where the program has its own; else windows go one by one."""
+        return []
 
     def _operations(self):
         return self.model.operations
@@ -32,6 +36,9 @@ class Program:
     def _size(self, name):
         """Bytes of a tensor."""
         return self.bytes_each * math.prod(self.model.tensors[name].shape)
+
+    def _renames(self, operation):
+        return operation.kind == "reshape"
 
     def _scratch(self, operation):
         """Bytes that a product needs for one call: for two rows of weights unpacked, or a head's values transposed."""

@@ -107,8 +107,8 @@ static INLINE void some_columns(const int32_t *w, const element *x, const elemen
 /* block: rows_of_tiles */
 /* `words` of two outputs each for all rows; of an odd number of them the last is its own neighbour. w: columns, padded, by words.
    columns: summed in a word, 0 for all. */
-static INLINE void rows_of_tiles(const int32_t *w, int words, int is_unsigned, int columns, const element *x, int x_row, int rows, int depth,
-                                 const int32_t *start, const int32_t *m, int outputs, element *y, int y_row, range r) {
+static INLINE void rows_of_tiles(const int32_t *w, int words, int is_unsigned, int columns, const element *x, int x_row, int rows,
+                                 int depth, const int32_t *start, const int32_t *m, int outputs, element *y, int y_row, range r) {
     element some[2][16];
     for (; rows > 0; rows -= 2, x += 2 * x_row, y += 2 * y_row) {
         int below = rows > 1, whole = outputs == 2 * words;
@@ -135,8 +135,8 @@ static INLINE void rows_of_tiles(const int32_t *w, int words, int is_unsigned, i
     }
 }
 
-/* block: tiles */
-/* y[row][output] of the outputs of one tile, for all rows: a function for each kind of tile */
+/* block: tiles TILES */
+/* y[row][output] of the outputs of one tile, for all rows: a function for each kind of tile, made at export */
 typedef void tiles(const int32_t *w, const element *x, int x_row, int rows, int depth, const int32_t *start, const int32_t *m, int outputs,
                    element *y, int y_row, range r);
 #define TILES(words, is_unsigned, columns)                                                                                    \
@@ -144,30 +144,6 @@ typedef void tiles(const int32_t *w, const element *x, int x_row, int rows, int 
      element *y, int y_row, range r) {                                                                                        \
         rows_of_tiles(w, words, is_unsigned, columns, x, x_row, rows, depth, start, m, outputs, y, y_row, r);                 \
     }
-
-/* block: tiles_16_of_all */
-static APART void tiles_16_of_all TILES(8, 0, 0)
-
-/* block: tiles_16_of_all_unsigned */
-static APART void tiles_16_of_all_unsigned TILES(8, 1, 0)
-
-/* block: tiles_8_of_all */
-static APART void tiles_8_of_all TILES(4, 0, 0)
-
-/* block: tiles_8_of_all_unsigned */
-static APART void tiles_8_of_all_unsigned TILES(4, 1, 0)
-
-/* block: tiles_4_of_2 */
-static APART void tiles_4_of_2 TILES(2, 0, 2)
-
-/* block: tiles_4_of_2_unsigned */
-static APART void tiles_4_of_2_unsigned TILES(2, 1, 2)
-
-/* block: tiles_4_of_1 */
-static APART void tiles_4_of_1 TILES(2, 0, 1)
-
-/* block: tiles_4_of_1_unsigned */
-static APART void tiles_4_of_1_unsigned TILES(2, 1, 1)
 
 /* block: spread_fields */
 static INLINE void spread_fields(const uint32_t *packed, int words, int bits, int depth, int up, int32_t *to) {
@@ -314,8 +290,8 @@ static void products_of(const product *by, const int32_t *w, const element *x, i
 }
 
 static void attention(const element *query, const element *key, const element *values, int heads, int queries, int keys, int width,
-                      const product *by_keys, range scores_in, const uint8_t *table, uint32_t numerator, int k, int high, const product *by_values,
-                      int32_t *scratch, element *y, range r) {
+                      const product *by_keys, range scores_in, const uint8_t *table, uint32_t numerator, int k, int high,
+                      const product *by_values, int32_t *scratch, element *y, range r) {
     int row = heads * width;
     int32_t *v = scratch + (keys + 15) / 16 * 8 * PADDED(width);
     element *p = (element *)(v + (width + 15) / 16 * 8 * PADDED(keys));

@@ -32,9 +32,8 @@ class Rv32(TiledProgram):
 
     def _scratch(self, operation):
         if operation.kind == "attention":
-            scores, _, context = operation.attributes["parts"]
-            heads, queries, keys = self.model.tensors[scores.output].shape
-            width = self._shapes(scores)[2]
+            scores = operation.attributes["parts"][0]
+            keys, width = self.model.tensors[scores.output].shape[2], self._shapes(scores)[2]
             return 32 * (-(-keys // 16) * _padded(width) + -(-width // 16) * _padded(keys)) + 4 * keys
         fit = self.fits.get(operation.path)
         if operation.kind != "linear" or not fit:
@@ -50,7 +49,7 @@ class Rv32(TiledProgram):
         fit = self.fits[o.path]
         if not fit:
             return super()._linear(o)
-        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self.model.tensors[o.output].shape[1]
+        (rows, depth), outputs = self.model.tensors[o.inputs[0]].shape, self._outputs(o)
         bits = FIELD[o.attributes["weight_bits"]]
         words = 2 if rows == 1 and fit.columns and bits < 8 else self._words(fit, rows, outputs)
         tiles = -(-outputs // (2 * words))
@@ -80,8 +79,9 @@ class Rv32(TiledProgram):
 
     def _tiles(self, name, fit, words):
         """The function for tiles of so many words, of values of that tensor."""
-        high = self.model.tensors[name].high
-        return f"tiles_{2 * words}_of_{fit.columns or 'all'}{'_unsigned' if high > 127 else ''}"
+        is_unsigned = self.model.tensors[name].high > 127
+        kind = f"tiles_{2 * words}_of_{fit.columns or 'all'}{'_unsigned' if is_unsigned else ''}"
+        return self._function(kind, f"static APART void {kind} TILES({words}, {int(is_unsigned)}, {fit.columns})")
 
     @staticmethod
     def _start(bias, fit, rows, depth):

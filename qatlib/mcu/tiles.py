@@ -111,8 +111,18 @@ class TiledProgram(Program):
             "attention", *places, *sizes, products[0], self._range(scores), *softened, products[1], at, *self._result(o)
         )
 
-    def _multipliers(self, operation, outputs):
+    def _function(self, name, line):
+        """A function of a tile, there once; -> its name."""
+        if line not in self.constants:
+            self.constants.append(line)
+        return name
+
+    def _outputs(self, operation):
+        return self.model.tensors[operation.output].shape[-1]
+
+    def _multipliers(self, operation, outputs=None):
         """m of each output, padded: a result is acc * m >> top."""
+        outputs = outputs or self._outputs(operation)
         m, n = (self.model.arrays[f"{operation.path}.{name}"].astype(np.int64) for name in ("m", "n"))
         shifted = np.broadcast_to(m << (self.top - n - self.fits[operation.path].up), (outputs,))
         return np.pad(shifted, (0, -outputs % 16))

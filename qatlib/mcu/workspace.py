@@ -1,14 +1,13 @@
 """Where the tensors of a program lie in a device's memory."""
 
-MOVES = ("reshape",)  # operations that only rename a tensor
 
-
-def arrange(operations, size, scratch):
+def arrange(operations, size, scratch, renames):
     """-> {tensor: place}, bytes of all: the lowest place that no tensor alive at the same time takes.
 
-    size: of a tensor's name, -> its bytes; scratch: of an operation, -> bytes that it needs for its call; they lie at (its path, "scratch").
+    size: of a tensor's name, -> its bytes. scratch: of an operation, -> bytes that it needs for its call; they lie at
+    (its path, "scratch"). renames: of an operation, -> whether its result is what it takes by another name.
     """
-    names, lives, sizes = _lives(operations, size, scratch)
+    names, lives, sizes = _lives(operations, size, scratch, renames)
     places = {}
     for name in sorted(sizes, key=sizes.get, reverse=True):
         first, last = lives[name]
@@ -18,13 +17,13 @@ def arrange(operations, size, scratch):
     return places | {name: places[held] for name, held in names.items()}, workspace
 
 
-def _lives(operations, size, scratch):
+def _lives(operations, size, scratch, renames):
     """-> {tensor: the one whose bytes it is}, {bytes: [first operation, last]}, {bytes: how many}"""
     names, lives, sizes = {}, {}, {}
     for now, operation in enumerate(operations):
         for name in operation.inputs:
             lives[names[name]][1] = now
-        if operation.kind in MOVES:
+        if renames(operation):
             names[operation.output] = names[operation.inputs[0]]
         elif operation.kind != "output":
             names[operation.output], lives[operation.output] = operation.output, [now, now]
