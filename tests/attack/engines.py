@@ -1,7 +1,7 @@
 """Random models on extreme windows: engine = NumPy = C, on every configuration that holds the model.
 
-The engine's cycles have to be the predicted ones, too. C is that of a microcontroller, optimised, and that of vector
-units.
+The engine's cycles have to be the predicted ones, too. C is that of any microcontroller, that of one with 32-bit
+multiplications, and both of vector units.
 """
 
 from collections import Counter
@@ -20,7 +20,12 @@ from tests.attack.exported import exported
 from tests.attack.outcome import Outcome
 
 SEED, PROCESSES, WINDOWS = 5_000_000, 2, 6
-CODES = {"C, packed": (False, "-O1"), "C, vectors": (True, "-O0")}
+CODES = {
+    "C, packed": ("generic", "-O1"),
+    "C, words of two": ("rv32", "-O1"),
+    "C, vectors": ("host", "-O0"),
+    "C, batches": ("batch", "-O0"),
+}
 
 
 def attack(short):

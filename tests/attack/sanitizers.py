@@ -165,7 +165,8 @@ def forecasts(compiler, by, short):
     models = [shipped.load(data, name) for data in folders for name in shipped.names(data)]
     several = several_channels.MODELS | several_channels.CLASSIFIERS | several_channels.DETECTORS
     models = [*models[:: 12 if short else 1], *several.values()]
-    variants = [("generic", "native"), *(("host", target) for target in targets(short))]
+    variants = [("generic", "native"), ("rv32", "native")]
+    variants += [(kernels, target) for kernels in ("host", "batch") for target in targets(short)]
     for kernels, target in variants:
         right, tried = 0, len(models)
         for model in models:
