@@ -172,7 +172,7 @@ def plot_instructions(frame, axes=None):
     labels = list(dict.fromkeys(frame["model"] + " " + frame["width"]))
     if axes is None:
         axes = plt.subplots(1, 3, figsize=(11, 0.42 * len(labels) + 1.9), sharey=True)[1]
-    others = beside_others(8).loc["all products"].drop("ours", level="kernels").groupby(level="core").min()
+    others = beside_others(8).loc["all products"].drop("qatlib", level="kernels").groupby(level="core").min()
     height = 0.8 / len(CORES)
     columns = (
         ("per_mac", 1, "instructions a multiply-accumulate"),
