@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter
 from qatlib.engine.synthesis import DEVICES
 from qatlib.runs import comparison
 from qatlib.studies import published
+from qatlib.studies.microcontroller import beside_others
 from qatlib.system import paths
 
 FOLDER = paths.FIGURES
@@ -124,18 +125,14 @@ def datasets():
 
 
 def peers():
-    rows = [
-        (row._1, f"{row.samples_per_second:,.0f}", f"{row.in_first_steps:,.0f}", f"{row.mse:.5f}")
-        for row in table("peers").itertuples()
-    ]
+    frame = table("peers").itertuples()
+    rows = [(r._1, f"{r.samples_per_second:,.0f}", f"{r.in_first_steps:,.0f}", f"{r.mse:.5f}") for r in frame]
     return markdown(["trained by", "samples a second, measured", "in its first steps", "test MSE, measured"], rows)
 
 
 def forecasters():
-    rows = [
-        (row._1, f"{row.microseconds:.1f} µs", f"{row.qatlib_is_faster:.1f} ×")
-        for row in table("forecasters").itertuples()
-    ]
+    frame = table("forecasters").itertuples()
+    rows = [(r._1, f"{r.microseconds:.1f} µs", f"{r.qatlib_is_faster:.1f} ×") for r in frame]
     return markdown(["forecast by", "one window, measured", "time against qatlib's"], rows)
 
 
@@ -147,6 +144,14 @@ def firmware():
     ]
     return markdown(
         ["width", "core", "instructions a multiply-accumulate, simulated", "flash, simulated", "RAM, simulated"], rows
+    )
+
+
+def kernels():
+    eight, four = (beside_others(bits).loc["all products"].map("{:.2f}".format) for bits in (8, 4))
+    rows = [(*key, eight[key], four[key]) for key in eight.index]
+    return markdown(
+        ["core", "kernels", "instructions a multiply-accumulate, 8 bit, simulated", "4 bit, simulated"], rows
     )
 
 
@@ -227,12 +232,8 @@ def area():
         counts = [f"{used[name]:,.0f} of {getattr(chip, name):,.0f}" for name in ("lut", "ff", "dsp", "bram36")]
         clock = quantity(1e6 * used["fmax_ecp5_mhz"], "Hz")
         rows.append((config, chip.name, *counts, clock))
-    head = [
-        "configuration",
-        "chip",
-        *(f"{name}, estimated" for name in ("LUT", "FF", "DSP", "BRAM36", "clock on an ECP5")),
-    ]
-    return markdown(head, rows)
+    estimated = (f"{name}, estimated" for name in ("LUT", "FF", "DSP", "BRAM36", "clock on an ECP5"))
+    return markdown(["configuration", "chip", *estimated], rows)
 
 
 def checks():
@@ -292,5 +293,5 @@ def decided():
 def all_tables():
     """{name: Markdown}"""
     blocks = (errors, quantised, agreement, low_bits, mixed, recipes, datasets, families, decisions, peers, forecasters,
-              firmware, guard, update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
+              kernels, firmware, guard, update, verdict, gates, cycles, rivals, area, checks)  # fmt: skip
     return {block.__name__: block() for block in blocks}
