@@ -26,7 +26,7 @@ def test_every_product_is_counted_once(target):
     model = shipped.load("etth1", NAME)
     rows = kernels_beside.ours(model, target)
     layers = [layer for row in rows for layer in row[5].split(" + ")]
-    assert layers == [product.layer for product in kernels_beside.products(model)]
+    assert sorted(layers) == sorted(product.layer for product in kernels_beside.products(model))
     assert sum(row[7] for row in rows) == emulate.multiply_accumulates(model)
     assert all(row[-1] > 0.5 for row in rows)
 
