@@ -73,7 +73,8 @@ static INLINE void all_columns(const int32_t *w, int words, const element *x, co
 #endif
 static INLINE void some_columns(const int32_t *w, const element *x, const element *u, int is_unsigned, int depth, int columns,
                                 const int32_t *start, const int32_t *m, element *y, element *z, range r) {
-    int32_t a = start[0], b = start[1], c = a, d = b, e = start[2], f = start[3], g = e, h = f;
+    uint32_t a = (uint32_t)start[0], b = (uint32_t)start[1], c = a, d = b; /* modulo 2^32: the high halves are known apart */
+    int32_t e = start[2], f = start[3], g = e, h = f;
     const int32_t *end = w + 2 * PADDED(depth);
 #if defined(__riscv)
     if (columns == 2 && !is_unsigned) {
@@ -85,7 +86,7 @@ static INLINE void some_columns(const int32_t *w, const element *x, const elemen
                          : "t0", "t1", "t2", "t3", "t4", "t5", "t6", "a7", "memory");
     }
 #endif
-#define ADDED(v, sum, high) (one = (v) + 0x8000, sum += one, high += one >> 16)
+#define ADDED(v, sum, high) (one = (v) + 0x8000, sum += (uint32_t)one, high += one >> 16)
     for (int32_t one; w != end; w += 4, x += 2, u += 2) {
         int32_t s = code(x, 0, is_unsigned), t = code(u, 0, is_unsigned), s1 = code(x, 1, is_unsigned), t1 = code(u, 1, is_unsigned);
         if (columns == 2) {
@@ -97,10 +98,11 @@ static INLINE void some_columns(const int32_t *w, const element *x, const elemen
         }
     }
 #undef ADDED
-    int32_t low[4] = {a, b, c, d}, up[4] = {e, f, g, h};
+    uint32_t low[4] = {a, b, c, d};
+    int32_t up[4] = {e, f, g, h};
     UNROLL for (int i = 0; i < 4; i++) {
         element *to = (i < 2 ? y : z) + 2 * (i & 1);
-        to[0] = narrowed(low[i] - (int32_t)((uint32_t)up[i] << 16), m[2 * (i & 1)], r), to[1] = narrowed(up[i], m[2 * (i & 1) + 1], r);
+        to[0] = narrowed((int32_t)(low[i] - ((uint32_t)up[i] << 16)), m[2 * (i & 1)], r), to[1] = narrowed(up[i], m[2 * (i & 1) + 1], r);
     }
 }
 

@@ -18,7 +18,7 @@ def models():
     yield from (shipped.load("etth1", f"{family}-d16-w4a4") for family in ("patch-c336", "decoder-c336"))
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda model: model.name)
+@pytest.mark.parametrize("model", list(models()), ids=lambda model: model.name)
 def test_every_number_of_windows(model):
     counts = several_channels.windows(model, 1, max(COUNTS))
     expected, fast = model.forward(counts), compiled(model)
