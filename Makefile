@@ -27,9 +27,11 @@ make bench     print accuracy and timings beside what they should be (brings the
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
 make bench-kernels  the default model's products by CMSIS-NN, muRISCV-NN and this project, in instructions of emulated cores: to qatlib/mcu/measured
 make verify    every committed model through the simulated engine, every window, and random models: what has changed, to overlays/engine/measured (up to an hour)
+make verify-boards  boards at a serial port, simulated with their line, against NumPy: to overlays/serial/measured (ten minutes)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
-make overlay   bitstream, metadata and reports of BOARD, by Vivado
+make overlay   bitstream and facts of BOARD: ulx3s by open tools, which are in .venv; pynq-z2 and kv260 by Vivado
+make flash     that of BOARD=ulx3s onto the board that is plugged in, by openFPGALoader
 make test-board  install that archive beside pynq 3.1.2 and 4.0.0, without torch, and run notebook 07
 make clean     remove build/ (executed notebooks, cached runs) and caches; .venv and paper_figures/ stay
 
@@ -50,8 +52,8 @@ Variables of make bench-kernels:
 Variables of make verify:
   WINDOWS=         test windows of each model; all of them where it is empty
   MODELS=300       random models on each configuration
-Variable of make overlay:
-  BOARD=pynq-z2    pynq-z2 or kv260
+Variable of make overlay and make flash:
+  BOARD=pynq-z2    pynq-z2, kv260 or ulx3s
 Variable of every target:
   PYTHON=python3   Python 3.11 or 3.12 to make .venv with
 endef
@@ -63,7 +65,7 @@ $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test attack lab bench bench-peers bench-kernels verify synth board overlay test-board clean
+.PHONY: help figures test attack lab bench bench-peers bench-kernels verify verify-boards synth board overlay flash test-board clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -103,6 +105,9 @@ bench-kernels: | $(VENV)
 verify: | $(VENV)
 	.venv/bin/python -m qatlib.make.verify
 
+verify-boards: | $(VENV)
+	.venv/bin/python -m qatlib.make.open_boards
+
 synth: | $(VENV)
 	.venv/bin/python -m qatlib.engine.synthesis
 
@@ -110,7 +115,10 @@ board: | $(VENV)
 	.venv/bin/python -m qatlib.make.packaging archive
 
 overlay: | $(VENV)
-	.venv/bin/python -m qatlib.engine.vivado $(BOARD)
+	.venv/bin/python -m qatlib.engine.$(if $(wildcard overlays/$(BOARD)/*.lpf),lattice,vivado) $(BOARD)
+
+flash: | $(VENV)
+	.venv/bin/python -m qatlib.make.flash $(BOARD)
 
 test-board: | $(VENV)
 	.venv/bin/python -m qatlib.make.packaging rehearse 3.1.2

@@ -31,7 +31,9 @@ def environment():
 def direct_dependencies():
     """Names in `dependencies` and in every extra of pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()  # tomllib is not in Python 3.10
-    arrays = re.findall(r"^(?:dependencies|train|board|engine|mcu|dev) = \[(.*?)\]", text, re.MULTILINE | re.DOTALL)
+    arrays = re.findall(
+        r"^(?:dependencies|train|board|serial|engine|mcu|dev) = \[(.*?)\]", text, re.MULTILINE | re.DOTALL
+    )
     return {re.match(r"[\w.-]+", entry)[0].lower() for array in arrays for entry in re.findall(r'"(.*?)"', array)}
 
 

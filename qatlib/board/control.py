@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
-from pynq import DefaultIP
+from pynq import Clocks, DefaultIP
 from pynq.buffer import PynqBuffer
 from pynq.interrupt import Interrupt, _InterruptController
 
@@ -62,6 +62,10 @@ class Control(DefaultIP):
         self.config = self._identify()
 
     @property
+    def clock_mhz(self):
+        return getattr(self.device, "clock_mhz", None) or Clocks.fclk0_mhz
+
+    @property
     def status(self):
         return Status.decode(self._read("STATUS"))
 
@@ -110,7 +114,8 @@ class Control(DefaultIP):
     def _need_interrupt(self):
         if getattr(self, "irq", None) is None:
             raise EngineError(
-                "the engine's interrupt is not connected (pynq warned of it as the overlay was opened); use run"
+                "the engine's interrupt is not connected (a serial line has none; of an overlay pynq warned as it was "
+                "opened); use run"
             )
 
     # -- Alone with the device
@@ -168,8 +173,9 @@ class Control(DefaultIP):
         if before is not run.program:
             self._write_program(run.program, before)
         places = buffers.place(run.inputs), buffers.place(run.outputs)
-        run.inputs.flush()
-        run.outputs.flush()  # too: a line of the cache that is written back later would fall on the forecasts
+        run.inputs[: run.windows].flush()
+        if getattr(self.device, "caches", True):  # a line that is written back later would fall on the forecasts
+            run.outputs[: run.windows].flush()
         for name, value in job(run.program, run.windows, *places).items():
             self._write(name, value)
         self._last = self._shared.under_way = run
@@ -217,7 +223,7 @@ class Control(DefaultIP):
         if not status.done or run is None or run is not self._shared.under_way or self._read("FINISHED") != run.windows:
             self._fail("the run is lost: was the engine reset, or the overlay downloaded again?")
         self._write("STATUS", bit("STATUS", "DONE"))
-        run.outputs.invalidate()
+        run.outputs[: run.windows].invalidate()
         run.times.count(self._read("CYCLES"), self._read("ENGINE_CYCLES"))
         self._shared.under_way, self._shared.trace = None, self._trace()
 

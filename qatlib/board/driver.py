@@ -15,7 +15,6 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from pynq import Clocks
 
 from qatlib.board import buffers
 from qatlib.board.control import Control, Run
@@ -85,7 +84,9 @@ class Engine(Control):
     @property
     def note(self):
         """Where and how fast this runs, for figures and prints."""
-        return f"{'simulated RTL' if self.simulated else 'overlay'} {self.config.name} at {Clocks.fclk0_mhz:g} MHz"
+        board = getattr(self.device, "board", None)
+        line = f", at the serial line of a {board.name}" if board else ""
+        return f"{'simulated RTL' if self.simulated else 'overlay'} {self.config.name} at {self.clock_mhz:g} MHz{line}"
 
     def load(self, model):
         """Compile a model (IntegerModel, or the path of its file) and write it into the engine's memories: no new
@@ -193,9 +194,19 @@ class Engine(Control):
         of the run."""
         if not _is_count(batch):
             raise ValueError(f"batch is {batch!r}; it must be from 1 to {MOST_WINDOWS} windows")
-        counts = np.array(loaded.model.checked(counts))
-        self.last_run = times = Times(Clocks.fclk0_mhz, self.simulated)
+        counts, batch = np.array(loaded.model.checked(counts)), min(batch, self._most(loaded.program))
+        self.last_run = times = Times(self.clock_mhz, self.simulated)
         return [counts[i : i + batch] for i in range(0, len(counts), batch)], times
+
+    def _most(self, program):
+        """Windows of one run for which there is memory, with their forecasts."""
+        needed = 2 * (buffers.row(program.inputs) + buffers.row(program.outputs))
+        most = min(MOST_WINDOWS, getattr(self.device, "room", MOST_WINDOWS * needed) // needed)
+        if not most:
+            raise EngineError(
+                f"a window of {program.name} needs {needed} bytes; {self.device.name} has {self.device.room}"
+            )
+        return most
 
     @contextmanager
     def _batch(self, loaded, counts, times, forecasts):
@@ -234,7 +245,7 @@ class Engine(Control):
             raise EngineError(f"{windows!r} windows in one run; the engine takes 1 to {MOST_WINDOWS}", cause=4)
         for buffer, counts in ((inputs, loaded.program.inputs), (outputs, loaded.program.outputs)):
             buffers.check(buffer, self.device, loaded.model.name, windows, counts)
-        run = Run(loaded.program, windows, inputs, outputs, Times(Clocks.fclk0_mhz, self.simulated, windows))
+        run = Run(loaded.program, windows, inputs, outputs, Times(self.clock_mhz, self.simulated, windows))
         with self._taken(_doing(loaded, windows)) as turn, self._reset_if_broken_off():
             self._start(turn, run, interrupt)
             self.last_run, turn.kept = run.times, self
@@ -265,9 +276,10 @@ class Engine(Control):
             self._reset()
 
     def close(self):
-        """Give the buffers back."""
+        """Give the buffers back, and the port."""
         with self._taken("closing"):
             self._buffers.free()
+            getattr(self.device, "release", lambda: None)()
 
 
 def _doing(loaded, windows):

@@ -12,19 +12,25 @@ from qatlib.board import sim_device
 from qatlib.board.control import TIMEOUT, shared
 from qatlib.board.driver import Engine
 from qatlib.engine import bitstream, hwh, isa
+from qatlib.engine import serial_line as line
 from qatlib.engine.registers import EngineError
 from qatlib.system import paths
 
 
-def open_engine(*, config="pynq-z2") -> Engine:
+def open_engine(*, config="pynq-z2", port=None) -> Engine:
     """The driver of the engine, identified and ready for `load`.
 
-    On a board the overlay `overlays/<board>/engine.bit` is downloaded; elsewhere the RTL of `config` (a name in
-    isa.CONFIGS) is simulated. EngineError for a bitstream that is not what was recorded, or not this qatlib's;
+    port: the serial port of a board that has its bitstream, such as "/dev/ttyUSB0" or "COM3", or "auto" where one is
+    plugged in; sim_serial stands in for one. Without it, on a board of PYNQ's, `overlays/<board>/engine.bit` is
+    downloaded; elsewhere the RTL of `config` (a name in isa.CONFIGS) is simulated.
+
+    EngineError for a bitstream that is not what was recorded, or not this qatlib's, and where nothing of ours answers;
     FileNotFoundError where there is none. Drivers and threads of one process share an engine, a batch at a time, each
     with its own model; two processes must not. A driver whose overlay another one of another configuration has replaced
     refuses to run.
     """
+    if port is not None:
+        return _open_at(port)
     if not isinstance(config, str) or config not in isa.CONFIGS:
         raise EngineError(f"no configuration {config!r}; choose one of {', '.join(isa.CONFIGS)}")
     if _on_board():
@@ -45,6 +51,23 @@ def open_engine(*, config="pynq-z2") -> Engine:
             f"wrong bitstream: it holds the configuration {engine.config.name}, {folder} should hold {config}"
         )
     engine.overlay = overlay  # as long as the driver lives
+    return engine
+
+
+def _open_at(port):
+    from qatlib.board import serial_device  # which wants pyserial: a board of PYNQ's has none
+
+    device = serial_device.connect(port)
+    try:
+        place = {"phys_addr": line.address("engine"), "addr_range": hwh.SIZE}
+        engine = Engine({"device": device, "fullpath": hwh.INSTANCE, "type": hwh.VLNV, **place})
+        if engine.config.name != device.board.config:
+            raise EngineError(
+                f"wrong bitstream: {device.board.name} should hold {device.board.config}, not {engine.config.name}"
+            )
+    except BaseException:
+        device.release()
+        raise
     return engine
 
 

@@ -15,19 +15,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from pynq.buffer import PynqBuffer
 from pynq.interrupt import _InterruptController
 from pynq.pl_server.device import Device
 from pynq.ps import Clocks
 from pynqmetadata.frontends import Metadata
 from pynqmetadata.views.runtime import RuntimeMetadataParser
 
+from qatlib.board.mapped import MappedDevice
 from qatlib.engine import bitstream, hwh, isa
 from qatlib.engine.registers import OFFSETS, bit
 from qatlib.engine.rtl import Rtl
 from qatlib.system import paths
 
-DDR_BASE, PAGE = 0x1000_0000, 0x1000
 POLL_CYCLES = 200  # that pass in the engine between two looks at its interrupt
 IDLE_SECONDS = 0.02  # between two looks when the engine is not at work either
 
@@ -55,7 +54,7 @@ def _make_overlay(config, folder):
             (scratch / name).replace(folder / name)
 
 
-class SimDevice(Device):
+class SimDevice(MappedDevice):
     """One engine on a Zynq-7000. `rtl` is there after a download. Buffers may come and go on any thread.
 
     idle: cycles that pass in the engine before each register access, as they do while a processor's access is on its
@@ -81,13 +80,7 @@ class SimDevice(Device):
 
     def __init__(self):
         super().__init__("simulated")
-        self.name = self.arch = "simulated"
-        self.capabilities = {"MEMORY_MAPPED": True}
-        self.timestamp, self.bitfile_name = "", None
         self.rtl, self.interrupts, self.idle = None, None, 16
-        self._memory = {}  # address -> (what the engine sees, what the processor sees), both uint8
-        # of that and of what the engine's bus sees; a buffer may be forgotten in the midst of it
-        self._mapping = threading.RLock()
 
     def get_bitfile_metadata(self, bitfile_name, partial=False):
         return RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
@@ -111,9 +104,6 @@ class SimDevice(Device):
         """Time as the engine sees it, at its clock."""
         return self.rtl.cycle / (Clocks.fclk0_mhz * 1e6)
 
-    def mmap(self, base, length):
-        return Words(self, base, length // 4)
-
     def read_words(self, address, count):
         slave, offset = self._slave(address)
         self.rtl.step(self.idle)
@@ -132,37 +122,13 @@ class SimDevice(Device):
             return self.interrupts, address - hwh.INTERRUPTS_BASE
         raise MemoryError(f"nothing answers at address 0x{address:08X}; has an overlay been downloaded?")
 
-    def allocate(self, shape, dtype="u4", cacheable=True, **_):
-        """A buffer that the engine can reach. A cacheable one has to be flushed before the engine reads it, invalidated
-        after it wrote."""
-        size = max(1, -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // PAGE)) * PAGE
-        seen = np.zeros(size, np.uint8)
-        memory = np.zeros(size, np.uint8) if cacheable else seen
-        with self._mapping:
-            address = self._free(size)
-            self._memory[address] = memory, seen
-            if self.rtl:
-                self.rtl.map(address, memory)
-        buffer = PynqBuffer(
-            shape, dtype, buffer=seen, device=self, device_address=address, bo=address, coherent=not cacheable
-        )
-        # what `freebuffer` looks at
-        buffer.memory, buffer.pointer, buffer.return_to, buffer.freed = self, address, self, True
-        return buffer
+    def _mapped(self, address, memory):
+        if self.rtl:
+            self.rtl.map(address, memory)
 
-    def _free(self, size):
-        """The lowest address with so many bytes that no buffer has."""
-        address = DDR_BASE
-        for taken, (memory, _) in sorted(self._memory.items()):
-            if address + size <= taken:
-                break
-            address = taken + memory.nbytes
-        return address
-
-    def return_pointer(self, address):
-        with self._mapping:
-            if self._memory.pop(address, None) and self.rtl:
-                self.rtl.unmap(address)
+    def _unmapped(self, address):
+        if self.rtl:
+            self.rtl.unmap(address)
 
     # Addresses and caches are as a board has them: processor and engine see different memory until a buffer is flushed
     # or invalidated.
@@ -173,42 +139,6 @@ class SimDevice(Device):
     def invalidate(self, bo, offset, vaddr, nbytes):
         memory, seen = self._buffer(bo)
         seen[offset : offset + nbytes] = memory[offset : offset + nbytes]
-
-    def _buffer(self, address):
-        if address not in self._memory:
-            raise MemoryError(f"there is no buffer at address 0x{address:08X}; was it freed?")
-        return self._memory[address]
-
-
-class Words:
-    """What a board's mapped uint32 registers look like: index, slice (a view, read when it is made an array), array of
-    indices."""
-
-    dtype, itemsize, ndim = np.dtype("u4"), 4, 1
-
-    def __init__(self, device, base, count):
-        self.device, self.base, self.count = device, base, count
-
-    def __len__(self):
-        return self.count
-
-    def view(self, dtype="u4"):
-        return self
-
-    def __getitem__(self, key):
-        if isinstance(key, slice):
-            start, stop, _ = key.indices(self.count)
-            return Words(self.device, self.base + 4 * start, max(0, stop - start))
-        return self.device.read_words(self.base + 4 * range(self.count)[key], 1)[0]
-
-    def __setitem__(self, key, value):
-        places = np.atleast_1d(np.arange(self.count)[key])
-        words = np.ascontiguousarray(np.broadcast_to(np.asarray(value).astype(np.uint32), places.shape))
-        if len(places):
-            self.device.write_words(self.base + 4 * int(places[0]), words)
-
-    def __array__(self, dtype=None, copy=None):
-        return self.device.read_words(self.base, self.count).astype(dtype or self.dtype)
 
 
 class SimClocks:

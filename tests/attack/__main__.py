@@ -13,7 +13,7 @@ from qatlib.runs import cached
 from qatlib.system import toolchain
 from qatlib.system.measurements import processor
 
-PARTS = ("models", "csvs", "engines", "cores", "driver", "power", "sanitizers", "kills")
+PARTS = ("models", "csvs", "engines", "cores", "driver", "serial_line", "power", "sanitizers", "kills")
 RESULTS = Path(__file__).with_name("results.csv")
 
 

@@ -1,0 +1,98 @@
+"""The one table of the serial line: what frames hold, where words lie behind it, and the boards that have one.
+
+Both ends are made from it: the SystemVerilog package of `overlays/serial`, the driver's link, the simulated board.
+"""
+
+from dataclasses import dataclass
+
+from qatlib.engine import isa
+from qatlib.system import paths
+
+# Bytes of a frame (SLIP, RFC 1055)
+END, ESC, ESCAPED_END, ESCAPED_ESC = 0xC0, 0xDB, 0xDC, 0xDD
+POLYNOMIAL = 0xEDB8_8320  # of the CRC-32 that zlib computes, lowest bit first
+CRC_OF_WHOLE = 0xDEBB_20E3  # what it comes to, not yet inverted, over words and their CRC
+
+# The head of a frame, lowest byte first: operation (bit 7: numbers begin anew), number, words less one or status, 0
+OPERATIONS = {"read": 1, "write": 2}
+BEGINS = 0x80
+STATUS = {"done": 0, "gap": 1, "refused": 2}  # gap: the number is the one that is due
+MOST_WORDS = 240  # of one frame; a buffer of the bridge holds 256 with head, address and CRC
+
+BAUD = 3_000_000  # the fastest that the boards' USB chips share
+
+# What an address names, by its highest four bits
+REGIONS = {"engine": 0, "memory": 1, "facts": 2}
+FACTS = ("bridge", "clock", "bytes", "board", "lost", "cycles")  # words of their region
+BRIDGE = 0x51B1_0001  # what the first one reads: the bridge, and the version of all this
+SIMULATED = 1 << 31  # in the word of the board
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board whose engine is driven by a serial line.
+
+    config: of the engine (isa.CONFIGS). pll: reference, feedback and output divider. usb: vendor and product of its
+    serial chip.
+    """
+
+    name: str
+    number: int  # as the bridge tells it
+    device: str
+    config: str
+    oscillator_mhz: float
+    pll: tuple
+    memory: int  # bytes, for windows and forecasts
+    usb: tuple
+    baud: int = BAUD
+
+    @property
+    def clock_hz(self):
+        reference, feedback, _ = self.pll
+        return round(self.oscillator_mhz * 1e6 * feedback / reference)
+
+    @property
+    def clocks(self):
+        """To a bit of the line."""
+        return round(self.clock_hz / self.baud)
+
+    def package(self, simulated=False):
+        """The package `board_pkg`: all that differs from board to board, the engine's configuration included."""
+        own = dict(zip(("REFERENCE", "FEEDBACK", "OUTPUT"), self.pll))
+        own |= {"CLOCKS": self.clocks, "CLOCK_HZ": self.clock_hz, "BYTES": self.memory}
+        own |= {"BOARD": self.number, "SIMULATED": int(simulated)}
+        values = isa.CONFIGS[self.config].parameters | own
+        lines = [f"  localparam int unsigned {name} = 32'd{value};" for name, value in values.items()]
+        return "\n".join(["package board_pkg;", *lines, "endpackage", ""])
+
+
+_ULX3S = Board("ulx3s", 1, "LFE5U-25F, speed grade 6", "xc7s15", 25, (3, 8, 9), 16_384, (0x0403, 0x6015))
+BOARDS = {board.name: board for board in (_ULX3S,)}
+
+
+def modules():
+    """The bridge and what belongs to it: {name: text}."""
+    return {p.name: p.read_text() for p in sorted((paths.OVERLAYS / "serial").glob("*.sv"))}
+
+
+def address(region, offset=0):
+    return REGIONS[region] << 28 | offset
+
+
+def package():
+    """The package `serial_pkg`."""
+    constants = [(name, 8, globals()[name]) for name in ("END", "ESC", "ESCAPED_END", "ESCAPED_ESC")]
+    constants += [("CRC_OF_WHOLE", 32, CRC_OF_WHOLE), ("BRIDGE", 32, BRIDGE)]
+    constants += [(f"OP_{name.upper()}", 7, value) for name, value in OPERATIONS.items()]
+    constants += [(f"STATUS_{name.upper()}", 8, value) for name, value in STATUS.items()]
+    constants += [(name.upper(), 4, value) for name, value in REGIONS.items()]
+    constants += [(f"FACT_{name.upper()}", 4, place) for place, name in enumerate(FACTS)]
+    lines = ["// Made by qatlib.engine.serial_line from its table: change it there.", "package serial_pkg;"]
+    lines += [f"  localparam logic [{bits - 1}:0] {name} = {bits}'h{value:x};" for name, bits, value in constants]
+    return "\n".join([*lines, CRC_OF, "endpackage", ""])
+
+
+CRC_OF = f"""  function automatic logic [31:0] crc_of(input logic [31:0] crc, input logic [7:0] value);
+    crc_of = crc;
+    for (int i = 0; i < 8; i++) crc_of = (crc_of >> 1) ^ (crc_of[0] ^ value[i] ? 32'h{POLYNOMIAL:x} : 32'd0);
+  endfunction"""
