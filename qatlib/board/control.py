@@ -18,6 +18,7 @@ from qatlib.engine.program import Program
 from qatlib.engine.registers import OFFSETS, EngineError, Status, bit, job
 
 TIMEOUT = 5.0  # seconds without a finished window
+POLL = 0.001  # seconds between two looks of a coroutine where no interrupt comes
 
 
 @dataclass(eq=False)
@@ -60,6 +61,11 @@ class Control(DefaultIP):
                 f"wrong metadata: the engine's aperture has {description['addr_range']} bytes, not {hwh.SIZE}"
             )
         self.config = self._identify()
+
+    @property
+    def polled(self):
+        """Whether a coroutine asks for the status again and again: over a serial line no interrupt comes."""
+        return hasattr(self.device, "room")
 
     @property
     def clock_mhz(self):
@@ -112,10 +118,9 @@ class Control(DefaultIP):
             )
 
     def _need_interrupt(self):
-        if getattr(self, "irq", None) is None:
+        if getattr(self, "irq", None) is None and not self.polled:
             raise EngineError(
-                "the engine's interrupt is not connected (a serial line has none; of an overlay pynq warned as it was "
-                "opened); use run"
+                "the engine's interrupt is not connected (pynq warned of it as the overlay was opened); use run"
             )
 
     # -- Alone with the device
@@ -181,14 +186,27 @@ class Control(DefaultIP):
         self._last = self._shared.under_way = run
         self._write("CTRL", bit("CTRL", "START") | interrupt * bit("CTRL", "IRQ_ENABLE"))
 
-    def _wait(self):
+    def _looks(self):
+        """Yields after each look at the status of a run that goes on; when it is over, finishes it."""
         seen, deadline = 0, time.monotonic() + self.timeout
         while (status := self.status).busy:
+            yield
             if time.monotonic() > deadline:
                 seen, deadline = self._progress(seen), time.monotonic() + self.timeout
         self._finish(status)
 
+    def _wait(self):
+        for _ in self._looks():
+            pass
+
     async def _wait_async(self):
+        if self.polled:
+            for _ in self._looks():
+                await asyncio.sleep(POLL)
+        else:
+            await self._wait_for_interrupt()
+
+    async def _wait_for_interrupt(self):
         seen, irq = 0, self._interrupt()
         while not ((status := self.status).done or status.error):
             try:

@@ -20,16 +20,17 @@ from qatlib.system import paths
 def open_engine(*, config="pynq-z2", port=None) -> Engine:
     """The driver of the engine, identified and ready for `load`.
 
-    port: the serial port of a board that has its bitstream, such as "/dev/ttyUSB0" or "COM3", or "auto" where one is
-    plugged in; sim_serial stands in for one. Without it, on a board of PYNQ's, `overlays/<board>/engine.bit` is
-    downloaded; elsewhere the RTL of `config` (a name in isa.CONFIGS) is simulated.
+    port: the serial port of a board that has its bitstream, such as "/dev/ttyUSB0" or "COM3"; "auto" where one is
+    plugged in; "simulated" for its RTL, line included; by default $QATLIB_PORT. Where that is not set either, on a
+    board of PYNQ's, `overlays/<board>/engine.bit` is downloaded; elsewhere the RTL of `config` (a name in isa.CONFIGS)
+    is simulated.
 
     EngineError for a bitstream that is not what was recorded, or not this qatlib's, and where nothing of ours answers;
     FileNotFoundError where there is none. Drivers and threads of one process share an engine, a batch at a time, each
     with its own model; two processes must not. A driver whose overlay another one of another configuration has replaced
     refuses to run.
     """
-    if port is not None:
+    if port := port or os.environ.get("QATLIB_PORT"):
         return _open_at(port)
     if not isinstance(config, str) or config not in isa.CONFIGS:
         raise EngineError(f"no configuration {config!r}; choose one of {', '.join(isa.CONFIGS)}")
@@ -59,8 +60,11 @@ def _open_at(port):
 
     device = serial_device.connect(port)
     try:
-        place = {"phys_addr": line.address("engine"), "addr_range": hwh.SIZE}
-        engine = Engine({"device": device, "fullpath": hwh.INSTANCE, "type": hwh.VLNV, **place})
+        registers = sim_device.described(sim_device.write_overlay(isa.CONFIGS[device.board.config])).ip_dict[
+            hwh.INSTANCE
+        ]
+        place = {"device": device, "phys_addr": line.address("engine"), "interrupts": {}}
+        engine = Engine({**registers, **place})
         if engine.config.name != device.board.config:
             raise EngineError(
                 f"wrong bitstream: {device.board.name} should hold {device.board.config}, not {engine.config.name}"

@@ -79,10 +79,13 @@ class SerialDevice(MappedDevice):
 
 
 def connect(port):
-    """-> SerialDevice. port: the name of one, "auto" for that of the only board that is plugged in, or a port that is
-    open."""
-    if port == "auto":
-        port = found()
+    """-> SerialDevice. port: the name of one, "auto" for that of the only board that is plugged in, "simulated", or a
+    port that is open."""
+    if port == "simulated":
+        from qatlib.board.sim_serial import SimLine  # which wants verilator, and a system with pseudo-terminals
+
+        port = SimLine()
+    port = found() if port == "auto" else port
     return SerialDevice(Link(opened(port, line.BAUD) if isinstance(port, str) else port))
 
 

@@ -40,6 +40,11 @@ def write_overlay(config):
     return folder
 
 
+def described(folder):
+    """The metadata of an overlay, as pynq reads them."""
+    return RuntimeMetadataParser(Metadata(input=str(folder / bitstream.HWH)))
+
+
 def _make_overlay(config, folder):
     """File by file, each whole: another process may be at the same, or read what is there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +88,7 @@ class SimDevice(MappedDevice):
         self.rtl, self.interrupts, self.idle = None, None, 16
 
     def get_bitfile_metadata(self, bitfile_name, partial=False):
-        return RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
+        return described(Path(bitfile_name).parent)
 
     def download(self, bitstream, parser=None):
         """A new engine of the configuration that the .bit names; what was in the old one is gone."""

@@ -24,7 +24,7 @@ def check(folder):
                 f"make it where Vivado is, with `make overlay BOARD={folder.name}`, and copy {BIT}, {HWH} and "
                 f"{SHA256} here"
             )
-            raise FileNotFoundError(f"{folder / name} is missing; qatlib ships no bitstream: {how}")
+            raise FileNotFoundError(f"{folder / name} is missing, and ships with no release: {how}")
     recorded = _recorded(folder / SHA256)
     for name in (BIT, HWH):
         if recorded[name] != _digest(folder / name):

@@ -59,7 +59,7 @@ def board(monkeypatch, tmp_path):
 
 def test_board_without_a_bitstream(board):
     with pytest.raises(
-        FileNotFoundError, match=r"engine.bit is missing; qatlib ships no bitstream: .*make overlay BOARD=pynq-z2"
+        FileNotFoundError, match=r"engine.bit is missing, and ships with no release: .*make overlay BOARD=pynq-z2"
     ):
         open_engine()
 

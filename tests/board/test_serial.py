@@ -1,5 +1,6 @@
 """The engine at a serial port: frames, the driver on a simulated board, a line that loses bytes, foreign ports."""
 
+import asyncio
 import random
 from dataclasses import replace
 
@@ -81,6 +82,8 @@ def test_the_bridge_answers_a_frame_once_and_writes_it_once():
 def test_forecasts_are_numpys_and_times_the_boards(engine, model, counts):
     np.testing.assert_array_equal(engine.run(counts), model.forward(counts))
     np.testing.assert_array_equal(np.concatenate(list(engine.stream(counts, batch=4))), model.forward(counts))
+    np.testing.assert_array_equal(asyncio.run(engine.run_async(counts, batch=4)), model.forward(counts))
+    assert int(engine.register_map.ID) == isa.ID
     times = engine.last_run
     assert engine.simulated and times.simulated and times.windows == 9 and times.clock_mhz == FAST.clock_hz / 1e6
     assert times.bus > 0 and times.engine > 0
