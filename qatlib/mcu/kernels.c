@@ -184,19 +184,24 @@ static void scores(const element *query, const element *key, int heads, int quer
                  y + h * queries * keys, keys, r);
 }
 
+/* block: softmax_of_row */
+/* least: the code of a probability of 0 */
+static INLINE void softmax_of_row(const element *x, int keys, const uint8_t *table, uint32_t numerator, int k, element *y, int high,
+                                  int least) {
+    int32_t largest = x[0];
+    for (int i = 1; i < keys; i++) largest = x[i] > largest ? x[i] : largest;
+    uint32_t total = 0;
+    for (int i = 0; i < keys; i++) total += table[largest - x[i]];
+    uint32_t reciprocal = numerator / total, half = (uint32_t)1 << (k - 1), top = (uint32_t)high;
+    for (int i = 0; i < keys; i++) {
+        uint32_t p = (table[largest - x[i]] * reciprocal + half) >> k;
+        y[i] = (element)((int32_t)(p > top ? top : p) + least);
+    }
+}
+
 /* block: softmax */
 static void softmax(const element *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, element *y, int high) {
-    for (; rows > 0; rows--, x += keys, y += keys) {
-        int32_t largest = x[0];
-        for (int i = 1; i < keys; i++) largest = x[i] > largest ? x[i] : largest;
-        uint32_t total = 0;
-        for (int i = 0; i < keys; i++) total += table[largest - x[i]];
-        uint32_t reciprocal = numerator / total, half = (uint32_t)1 << (k - 1), top = (uint32_t)high;
-        for (int i = 0; i < keys; i++) {
-            uint32_t p = (table[largest - x[i]] * reciprocal + half) >> k;
-            y[i] = (element)(p > top ? top : p);
-        }
-    }
+    for (; rows > 0; rows--, x += keys, y += keys) softmax_of_row(x, keys, table, numerator, k, y, high, 0);
 }
 
 /* block: context */
