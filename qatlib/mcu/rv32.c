@@ -262,24 +262,44 @@ static APART void row_of_all(const uint32_t *packed, int bits, int up, const int
 }
 
 /* block: row_of_bytes */
-/* The same of 8 bits: weights as bytes with their sign, of eight outputs side by side at every column */
+/* The same of 8 bits: weights as bytes with their sign, of eight outputs side by side at every column; columns are padded */
 static APART void row_of_bytes(const int8_t *w, int up, const int32_t *start, const int32_t *m, const element *x, int is_unsigned,
                                int outputs, int depth, element *y, range r) {
+#if ASSEMBLY /* or a compiler loads more at a time than there are registers */
+#define SETTLE __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f), "+r"(g), "+r"(h) : : "memory")
+#else
+#define SETTLE (void)0
+#endif
+#define COLUMN_OF_8(k)                                                                                                    \
+    s = code(at, k, is_unsigned), a += w[8 * k] * s, b += w[8 * k + 1] * s, c += w[8 * k + 2] * s, d += w[8 * k + 3] * s; \
+    e += w[8 * k + 4] * s, f += w[8 * k + 5] * s, g += w[8 * k + 6] * s, h += w[8 * k + 7] * s;                           \
+    SETTLE
     for (int o = 0; o < outputs; o += 8, start += 8, m += 8) {
-        int32_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0;
-        for (const int8_t *end = w + 8 * depth, *at = (const int8_t *)x; w != end; w += 8) {
-            int32_t s = code((const element *)at++, 0, is_unsigned);
-            a += w[0] * s, b += w[1] * s, c += w[2] * s, d += w[3] * s, e += w[4] * s, f += w[5] * s, g += w[6] * s, h += w[7] * s;
+        int32_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, s;
+        const element *at = x;
+        for (const int8_t *end = w + 8 * PADDED(depth); w != end; w += 8 * UNROLLED, at += UNROLLED) {
+            COLUMN_OF_8(0);
+            COLUMN_OF_8(1);
+            COLUMN_OF_8(2);
+            COLUMN_OF_8(3);
         }
         int32_t sum[8] = {a, b, c, d, e, f, g, h};
         for (int i = 0; i < 8 && o + i < outputs; i++) y[o + i] = narrowed((int32_t)((uint32_t)sum[i] << up) + start[i], m[i], 0, r);
     }
+#undef COLUMN_OF_8
+#undef SETTLE
 }
 
 /* block: row_of_1 */
 static APART void row_of_1(const uint32_t *packed, int bits, int up, const int32_t *start, const int32_t *m, const element *x,
                            int is_unsigned, int outputs, int depth, element *y, range r) {
     row_by_tiles(1, packed, bits, up, start, m, x, is_unsigned, outputs, depth, y, r);
+}
+
+/* block: quantise_near */
+/* As quantise, of a scale without n */
+static void quantise_near(const int16_t *counts, int32_t anchor, int samples, int32_t m, element *y, range r) {
+    for (const element *end = y + samples; y != end;) *y++ = narrowed(*counts++ - anchor, m, 0, r);
 }
 
 /* block: requantise_near */
@@ -335,8 +355,8 @@ static void start_of(const product *by, const int32_t *w, int depth, int outputs
 static void attention(const element *query, const element *key, const element *values, int heads, int queries, int keys, int width,
                       const product *by_keys, range scores_in, const uint8_t *table, uint32_t numerator, int k, int high,
                       const product *by_values, int32_t *scratch, element *y, range r) {
-    int row = heads * width, long_row = (keys + 15) / 16 * 16;
-    int32_t *v = scratch + long_row / 2 * PADDED(width), *start = v + (width + 15) / 16 * 8 * PADDED(keys), of_keys[8] = {0};
+    int row = heads * width, wide = 2 * by_keys->words, long_row = (keys + wide - 1) & -wide; /* so that no tile of scores has fewer */
+    int32_t *v = scratch + (keys + 15) / 16 * 8 * PADDED(width), *start = v + (width + 15) / 16 * 8 * PADDED(keys), of_keys[8] = {0};
     element *p = (element *)(start + (width + 15) / 16 * 16);
     start_of(by_keys, scratch, width, 1, of_keys);
     for (int h = 0; h < heads; h++, query += width, key += width, values += width, y += width) {

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from qatlib.mcu.tiles import FARTHEST, FIELD, MOST_UP, TiledProgram, fields
+from qatlib.mcu.tiles import FIELD, MOST_UP, TiledProgram, fields
 
-HALF = 1 << 15
+HALF, UNROLLED = 1 << 15, 4  # the latter of rv32.c
 
 
 class Rv32(TiledProgram):
@@ -63,7 +63,7 @@ class Rv32(TiledProgram):
         weight = np.pad(self.model.weight(o), (padding, (0, 0))).reshape(tiles, words, 2, depth)
         by_bytes = rows == 1 and fit.columns and bits == 8
         if by_bytes:
-            packed = weight.reshape(tiles, 8, depth).swapaxes(1, 2)
+            packed = np.pad(weight.reshape(tiles, 8, depth).swapaxes(1, 2), ((0, 0), (0, -depth % UNROLLED), (0, 0)))
         else:
             packed = fields(weight[:, :, 0], weight[:, :, 1], bits).swapaxes(1, 2)  # tile, fields, word
         bias = np.pad(self.model.arrays[f"{o.path}.bias"].astype(np.int64), padding) << fit.up
@@ -103,18 +103,26 @@ class Rv32(TiledProgram):
         words = _signed(low + (high << 16))
         return words if rows == 1 else np.pad(words, ((0, 0), (0, 8 - words.shape[1])))
 
+    def _quantise(self, o):
+        m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
+        if not self.top - 15 <= n <= self.top or len(self.model.channels) > 1:
+            return super()._quantise(o)
+        values = self.model.context, m << (self.top - n)
+        self._call("quantise_near", "counts", "anchor", *values, *self._result(o))
+
     def _requantise(self, o):
-        tensor, zero = self.model.tensors[o.inputs[0]], self.model.tensors[o.output].zero_point
+        tensor = self.model.tensors[o.inputs[0]]
         m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
         up = max(0, self.top - 15 - n)
-        if n > self.top or up > MOST_UP or tensor.reach * m / 2.0**n + abs(zero) + 2 >= FARTHEST:
+        if n > self.top or up > MOST_UP or not self._near(o, tensor.reach):
             return super()._requantise(o)
         sizes = tensor.zero_point, math.prod(tensor.shape), up, m << (self.top - n - up)
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
         self._call("requantise_near", *x, *sizes, *self._result(o))
 
-    def _product(self, o, outputs):
+    def _product(self, o):
         fit, label = self.fits[o.path], f"{self.labels[o.path]}_product"
+        outputs = self._outputs(o) // (o.attributes["heads"] if o.kind == "context" else 1)
         words, m = self._words(fit, 2, outputs), ", ".join(map(str, self._multipliers(o, 16).tolist()))
         least = self._least(o) if fit.columns else 0
         values = f"{self._tiles(o.inputs[0], fit, words, least)}, {words}, {int(fit.columns > 0)}, {fit.up}, {least}"
@@ -123,7 +131,7 @@ class Rv32(TiledProgram):
 
 
 def _padded(n):
-    return -(-n // 4) * 4  # UNROLLED in rv32.c
+    return -(-n // UNROLLED) * UNROLLED
 
 
 def _signed(words):
