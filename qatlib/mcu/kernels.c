@@ -170,8 +170,10 @@ static void add(const element *x, int x_unsigned, const element *y, int y_unsign
                 const uint8_t *n, int rows, int channels, element *z, range r) {
     for (int i = 0; i < channels; i++) {
         int32_t a = m1[i], b = m2[i], shift = c[i], down = n[i];
-        for (int at = i; at < rows * channels; at += channels)
-            z[at] = (element)clamped(r.zero + ((a * code(x, at, x_unsigned) + b * code(y, at, y_unsigned) + shift) >> down), r.low, r.high);
+        const element *p = x + i, *q = y + i;
+        element *to = z + i;
+        for (int t = rows; t > 0; t--, p += channels, q += channels, to += channels)
+            *to = (element)clamped(r.zero + ((a * code(p, 0, x_unsigned) + b * code(q, 0, y_unsigned) + shift) >> down), r.low, r.high);
     }
 }
 
