@@ -82,7 +82,8 @@ typedef void tiles(tile *t); /* a function for each kind of tile, made at export
     COLUMN(load, 3, words) "addi a1, a1, 4\n addi a2, a2, 4\n bne a0, a3, 1b\n" LAST(OF_##words(BOTH))
 
 /* Two columns at a time are summed in halves, to which 2^15 is added so that the low one is never negative. The whole words are summed
-   modulo 2^32, and the high halves apart. count: 68 instructions for the 32 products of two columns of four words; 5 for four columns */
+   modulo 2^32, and the high halves apart. Values have a sign. count: 68 instructions for the 32 products of two columns of four words;
+   5 for four columns' addresses. t0 to t3: columns of x and of u; a4 and a5: words; a3: 2^15 */
 #define TAKEN_APART(v, w, sum, high)                                                                                        \
     "add " #v ", " #v ", a3\n add " #v ", " #v ", " #w "\n add " #sum ", " #sum ", " #v "\n srai " #v ", " #v ", 16\n"       \
     "add " #high ", " #high ", " #v "\n"
@@ -91,15 +92,14 @@ typedef void tiles(tile *t); /* a function for each kind of tile, made at export
     TAKEN_APART(s0, s1, a, e) "mul a4, a4, t2\n mul a5, a5, t3\n" TAKEN_APART(a4, a5, b, f)
 #define TWO_OF_0(p, a, b, e, f) TWO_OF(p, a, b, e, f, 0)
 #define TWO_OF_2(p, a, b, e, f) TWO_OF(p, a, b, e, f, 2)
-#define TWO_COLUMNS(load, k)                                                                                                \
-    load " t0, " #k "(a1)\n " load " t1, " #k "+1(a1)\n " load " t2, " #k "(a2)\n " load " t3, " #k "+1(a2)\n"               \
-    APART_4(TWO_OF_##k)
+#define TWO_COLUMNS(k)                                                                                                      \
+    "lb t0, " #k "(a1)\n lb t1, " #k "+1(a1)\n lb t2, " #k "(a2)\n lb t3, " #k "+1(a2)\n" APART_4(TWO_OF_##k)
 #define LESS_HIGH(p, v, high, y)                                                                                            \
     "slli s1, " #high ", 16\n sub " #v ", " #v ", s1\n"                                                                     \
     RESULT(v, t1, "2*" #p "(" #y ")") RESULT(high, t2, "2*" #p "+1(" #y ")")
 #define BOTH_APART(p, a, b, e, f) MULTIPLIERS(p) LESS_HIGH(p, a, e, a5) LESS_HIGH(p, b, f, t0)
-#define COLUMNS_APART(load)                                                                                                 \
-    FIRST(OF_8) "lui a3, 8\n 1:\n" TWO_COLUMNS(load, 0) TWO_COLUMNS(load, 2) "addi a0, a0, 64\n addi a1, a1, 4\n"            \
+#define COLUMNS_APART                                                                                                       \
+    FIRST(OF_8) "lui a3, 8\n 1:\n" TWO_COLUMNS(0) TWO_COLUMNS(2) "addi a0, a0, 64\n addi a1, a1, 4\n"                        \
     "addi a2, a2, 4\n lw s0, 4(sp)\n bne a0, s0, 1b\n" LAST(APART_4(BOTH_APART))
 #else
 /* Of one word: the same, to be tried elsewhere, and for a Cortex-M0+ */
@@ -111,10 +111,8 @@ static INLINE void two_columns(const int32_t *w, int words, const element *x, in
 #endif
 static INLINE void run_tile(tile *t, int words, int is_unsigned, int apart) {
 #if ASSEMBLY
-    if (apart && is_unsigned) {
-        RUN(COLUMNS_APART("lbu"));
-    } else if (apart) {
-        RUN(COLUMNS_APART("lb"));
+    if (apart) {
+        RUN(COLUMNS_APART);
     } else if (words == 8 && is_unsigned) {
         RUN(ALL_COLUMNS("lbu", 8));
     } else if (words == 8) {

@@ -20,7 +20,7 @@ class Rv32(TiledProgram):
 
     def columns(self, reach, operation, up):
         """Of a row that are summed in halves of words: 0 for all, or 2; None where not even they fit."""
-        two = reach(2)
+        two = reach(2) if self.model.tensors[operation.inputs[0]].high < 128 else HALF
         if self._least(operation):
             two = 2 * 128 * self._reach(operation.inputs[1]) << up
         if operation.kind == "linear" and self.model.tensors[operation.inputs[0]].shape[0] == 1:
