@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from qatlib.mcu.tiles import FARTHEST, FIELD, TiledProgram, fields
+from qatlib.mcu.tiles import FIELD, TiledProgram, fields
 
 APART_BY, UNROLLED = 11, 8  # of cortex_m4.c
 
@@ -93,27 +93,26 @@ class CortexM4(TiledProgram):
             "linear_by_tiles", self._run(each, o.output), each, *arrays, x, rows, outputs, depth, at, *self._result(o)
         )
 
-    def _near(self, o, reach):
+    def _multiplier(self, o, reach):
         """m so that a result is v * m >> 32 for every v of that reach, and fits 16 bits; None where there is none."""
         m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
-        farthest = reach * m / 2.0**n + abs(self.model.tensors[o.output].zero_point) + 2
-        return m << (32 - n) if 17 <= n <= 32 and farthest < FARTHEST else None
+        return m << (32 - n) if 17 <= n <= 32 and self._near(o, reach) else None
 
     def _quantise(self, o):
-        m = self._near(o, (1 << 16) - 1)
+        m = self._multiplier(o, (1 << 16) - 1)
         if m is None or len(self.model.channels) > 1:
             return super()._quantise(o)
         self._call("quantise_by_two", "counts", "anchor", self.model.context, m, *self._result(o))
 
     def _requantise(self, o):
         tensor = self.model.tensors[o.inputs[0]]
-        m = self._near(o, tensor.reach)
+        m = self._multiplier(o, tensor.reach)
         if m is None:
             return super()._requantise(o)
         count = math.prod(tensor.shape)
         self._call("requantise_by_two", self._place(o.inputs[0]), tensor.zero_point, count, m, *self._result(o))
 
-    def _product(self, o, outputs):
+    def _product(self, o):
         fit, label, each = self.fits[o.path], f"{self.labels[o.path]}_product", self._each(o)
         values = f"{self._run(each, o.output)}, {each}, {fit.up}, {self._multipliers(o, 1)[0]}"
         self.constants.append(f"static const product {label} = {{{values}}};")

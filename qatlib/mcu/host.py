@@ -39,6 +39,16 @@ class Library(threading.local):
             self.decide.restype = ctypes.c_int
         self._held = np.empty(program_of(model, kernels).workspace // 4 + 1, np.int32)
         self.memory = self._held.ctypes.data
+        shapes = model.window_shape, model.forecast_shape
+        self._buffers = [np.empty((MANY - 1, *shape), np.int16) for shape in shapes]
+        self._at = [buffer.ctypes.data for buffer in self._buffers]
+
+    def few(self, counts):
+        """Fewer than MANY windows, through buffers: an array's address takes longer than its copy."""
+        windows, (place, forecasts) = len(counts), self._buffers
+        place[:windows] = counts
+        self.forecasts(self._at[0], windows, self._at[1], self.memory)
+        return forecasts[:windows].copy()
 
     def _function(self, name, arguments):
         function = self.functions[f"model_{name}"]  # not by attribute: a function of its own, with its types
@@ -63,11 +73,12 @@ class CompiledModel:
 
     def forward(self, counts):
         """int16 windows -> int16 forecasts: takes and gives what `IntegerModel.forward` does."""
-        counts = np.ascontiguousarray(self.model.checked(counts))
-        windows = len(counts)
-        library = self._few if windows < MANY else self._many
-        forecasts = np.empty((windows, *self.model.forecast_shape), np.int16)
-        library.forecasts(counts.ctypes.data, windows, forecasts.ctypes.data, library.memory)
+        counts = self.model.checked(counts)
+        if len(counts) < MANY:
+            return self._few.few(counts)
+        counts, library = np.ascontiguousarray(counts), self._many
+        forecasts = np.empty((len(counts), *self.model.forecast_shape), np.int16)
+        library.forecasts(counts.ctypes.data, len(counts), forecasts.ctypes.data, library.memory)
         return forecasts
 
     def classify(self, counts):

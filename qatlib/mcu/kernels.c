@@ -170,8 +170,10 @@ static void add(const element *x, int x_unsigned, const element *y, int y_unsign
                 const uint8_t *n, int rows, int channels, element *z, range r) {
     for (int i = 0; i < channels; i++) {
         int32_t a = m1[i], b = m2[i], shift = c[i], down = n[i];
-        for (int at = i; at < rows * channels; at += channels)
-            z[at] = (element)clamped(r.zero + ((a * code(x, at, x_unsigned) + b * code(y, at, y_unsigned) + shift) >> down), r.low, r.high);
+        const element *p = x + i, *q = y + i;
+        element *to = z + i;
+        for (int t = rows; t > 0; t--, p += channels, q += channels, to += channels)
+            *to = (element)clamped(r.zero + ((a * code(p, 0, x_unsigned) + b * code(q, 0, y_unsigned) + shift) >> down), r.low, r.high);
     }
 }
 
@@ -184,19 +186,24 @@ static void scores(const element *query, const element *key, int heads, int quer
                  y + h * queries * keys, keys, r);
 }
 
+/* block: softmax_of_row */
+/* least: the code of a probability of 0 */
+static INLINE void softmax_of_row(const element *x, int keys, const uint8_t *table, uint32_t numerator, int k, element *y, int high,
+                                  int least) {
+    int32_t largest = x[0];
+    for (int i = 1; i < keys; i++) largest = x[i] > largest ? x[i] : largest;
+    uint32_t total = 0;
+    for (int i = 0; i < keys; i++) total += table[largest - x[i]];
+    uint32_t reciprocal = numerator / total, half = (uint32_t)1 << (k - 1), top = (uint32_t)high;
+    for (int i = 0; i < keys; i++) {
+        uint32_t p = (table[largest - x[i]] * reciprocal + half) >> k;
+        y[i] = (element)((int32_t)(p > top ? top : p) + least);
+    }
+}
+
 /* block: softmax */
 static void softmax(const element *x, int rows, int keys, const uint8_t *table, uint32_t numerator, int k, element *y, int high) {
-    for (; rows > 0; rows--, x += keys, y += keys) {
-        int32_t largest = x[0];
-        for (int i = 1; i < keys; i++) largest = x[i] > largest ? x[i] : largest;
-        uint32_t total = 0;
-        for (int i = 0; i < keys; i++) total += table[largest - x[i]];
-        uint32_t reciprocal = numerator / total, half = (uint32_t)1 << (k - 1), top = (uint32_t)high;
-        for (int i = 0; i < keys; i++) {
-            uint32_t p = (table[largest - x[i]] * reciprocal + half) >> k;
-            y[i] = (element)(p > top ? top : p);
-        }
-    }
+    for (; rows > 0; rows--, x += keys, y += keys) softmax_of_row(x, keys, table, numerator, k, y, high, 0);
 }
 
 /* block: context */

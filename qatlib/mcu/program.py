@@ -150,8 +150,11 @@ class Program:
         )
 
     def _add_position(self, o):
-        """The positions are unpacked into the place of the result, which takes theirs one by one."""
+        """Positions of a byte are as they are; others are unpacked into the place of the result, which takes theirs one
+        by one."""
         bits, count = o.attributes["position_bits"], math.prod(self.model.tensors[o.output].shape)
+        if bits == 8 and self.bytes_each == 1:
+            return self._add(o, (self._constant(o, "position", self.model.position(o), "int8_t"), 0))
         self._call("unpack", self._array(o, "position", "uint8_t"), bits, 0, count, self._place(o.output))
         self._add(o, (self._place(o.output), 0))
 

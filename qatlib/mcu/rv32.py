@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from qatlib.mcu.tiles import FARTHEST, FIELD, MOST_UP, TiledProgram, fields
+from qatlib.mcu.tiles import FIELD, MOST_UP, TiledProgram, fields
 
-HALF = 1 << 15
+HALF, UNROLLED = 1 << 15, 4  # the latter of rv32.c
 
 
 class Rv32(TiledProgram):
@@ -18,30 +18,36 @@ class Rv32(TiledProgram):
     def __init__(self, model):
         super().__init__(_without_255(model))
 
-    @staticmethod
-    def columns(reach, operation, up):
-        """Of a row that are summed in halves of words: 0 for all, or 2 or 1; None where none is."""
-        return next((columns for columns in (0, 2, 1) if reach(columns or None) < HALF), None)
+    def columns(self, reach, operation, up):
+        """Of a row that are summed in halves of words: 0 for all, or 2; None where not even they fit."""
+        two = reach(2) if self.model.tensors[operation.inputs[0]].high < 128 else HALF
+        if self._least(operation):
+            two = 2 * 128 * self._reach(operation.inputs[1]) << up
+        if operation.kind == "linear" and self.model.tensors[operation.inputs[0]].shape[0] == 1:
+            two = 0  # a single row has a sum for every output
+        return next((columns for columns, most in ((0, reach(None)), (2, two)) if most < HALF), None)
+
+    def _least(self, operation):
+        """The code of a probability of 0 where products with values are of two columns: with a sign, as two fit."""
+        return -128 if operation.kind == "context" and self.model.tensors[operation.inputs[0]].high > 127 else 0
 
     @staticmethod
     def _words(fit, rows, outputs):
         """Of a tile: what takes the fewest instructions a column, 5 for each word and two more."""
-        if fit.columns and rows > 1:
-            return 2
-        return 4 if rows == 1 else min((8, 4), key=lambda words: -(-outputs // (2 * words)) * (5 * words + 2))
+        if rows == 1 or fit.columns:
+            return 4
+        return min((8, 4), key=lambda words: -(-outputs // (2 * words)) * (5 * words + 2))
 
     def _scratch(self, operation):
         if operation.kind == "attention":
             scores = operation.attributes["parts"][0]
             keys, width = self.model.tensors[scores.output].shape[2], self._shapes(scores)[2]
-            return 32 * (-(-keys // 16) * _padded(width) + -(-width // 16) * _padded(keys)) + 4 * keys
+            by_16 = -(-keys // 16), -(-width // 16)
+            return 32 * (by_16[0] * _padded(width) + by_16[1] * _padded(keys)) + 64 * (by_16[0] + by_16[1])
         fit = self.fits.get(operation.path)
         if operation.kind != "linear" or not fit:
             return super()._scratch(operation)
-        (rows, depth), outputs = (
-            self.model.tensors[operation.inputs[0]].shape,
-            self.model.tensors[operation.output].shape[1],
-        )
+        (rows, depth), outputs = self.model.tensors[operation.inputs[0]].shape, self._outputs(operation)
         each = max(4, 16 // FIELD[operation.attributes["weight_bits"]])
         return 0 if rows == 1 else 4 * self._words(fit, rows, outputs) * -(-depth // each) * each
 
@@ -57,7 +63,7 @@ class Rv32(TiledProgram):
         weight = np.pad(self.model.weight(o), (padding, (0, 0))).reshape(tiles, words, 2, depth)
         by_bytes = rows == 1 and fit.columns and bits == 8
         if by_bytes:
-            packed = weight.reshape(tiles, 8, depth).swapaxes(1, 2)
+            packed = np.pad(weight.reshape(tiles, 8, depth).swapaxes(1, 2), ((0, 0), (0, -depth % UNROLLED), (0, 0)))
         else:
             packed = fields(weight[:, :, 0], weight[:, :, 1], bits).swapaxes(1, 2)  # tile, fields, word
         bias = np.pad(self.model.arrays[f"{o.path}.bias"].astype(np.int64), padding) << fit.up
@@ -77,44 +83,55 @@ class Rv32(TiledProgram):
         tile = self._tiles(o.inputs[0], fit, words)
         self._call("linear_by_tiles", tile, words, *arrays, x[0], rows, outputs, depth, at, *self._result(o))
 
-    def _tiles(self, name, fit, words):
-        """The function for tiles of so many words, of values of that tensor."""
-        is_unsigned = self.model.tensors[name].high > 127
-        kind = f"tiles_{2 * words}_of_{fit.columns or 'all'}{'_unsigned' if is_unsigned else ''}"
-        return self._function(kind, f"static APART void {kind} TILES({words}, {int(is_unsigned)}, {fit.columns})")
+    def _tiles(self, name, fit, words, least=0):
+        """The function for tiles of so many words, of values of that tensor, to which `least` is added."""
+        is_unsigned, apart = self.model.tensors[name].high + least > 127, fit.columns > 0
+        kind = f"tiles_{2 * words}{'_apart' if apart else ''}{'_unsigned' if is_unsigned else ''}"
+        return self._function(kind, f"static APART void {kind} TILES({words}, {int(is_unsigned)}, {int(apart)})")
 
     @staticmethod
     def _start(bias, fit, rows, depth):
-        """What the sums of a tile begin with (tile, word, half) -> of each word both halves; or, where not all columns
-        are summed in words, for the halves alone: less the 2^15 that are added to every sum."""
+        """What the sums of a tile begin with (tile, word, half) -> eight for each tile: both halves of its words, and
+        where they are taken apart, less the 2^15 that are added to every two columns, the high ones again. Of a single
+        row four, or one for each output."""
         low, high = bias[..., 0], bias[..., 1]
         if fit.columns and rows == 1:
             return bias
-        if not fit.columns:
-            return _signed(low + (high << 16))
-        low = low - HALF * (_padded(depth) // fit.columns)
-        return np.stack([_signed(low + (high << 16)), high], 1)
+        if fit.columns:
+            low = low - HALF * (_padded(depth) // 2)
+            return np.stack([_signed(low + (high << 16)), high], 1)
+        words = _signed(low + (high << 16))
+        return words if rows == 1 else np.pad(words, ((0, 0), (0, 8 - words.shape[1])))
+
+    def _quantise(self, o):
+        m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
+        if not self.top - 15 <= n <= self.top or len(self.model.channels) > 1:
+            return super()._quantise(o)
+        values = self.model.context, m << (self.top - n)
+        self._call("quantise_near", "counts", "anchor", *values, *self._result(o))
 
     def _requantise(self, o):
-        tensor, zero = self.model.tensors[o.inputs[0]], self.model.tensors[o.output].zero_point
+        tensor = self.model.tensors[o.inputs[0]]
         m, n = (int(self.model.arrays[f"{o.path}.{name}"][0]) for name in ("m", "n"))
         up = max(0, self.top - 15 - n)
-        if n > self.top or up > MOST_UP or tensor.reach * m / 2.0**n + abs(zero) + 2 >= FARTHEST:
+        if n > self.top or up > MOST_UP or not self._near(o, tensor.reach):
             return super()._requantise(o)
         sizes = tensor.zero_point, math.prod(tensor.shape), up, m << (self.top - n - up)
         x = self._place(o.inputs[0]), self._unsigned(o.inputs[0])
         self._call("requantise_near", *x, *sizes, *self._result(o))
 
-    def _product(self, o, outputs):
+    def _product(self, o):
         fit, label = self.fits[o.path], f"{self.labels[o.path]}_product"
+        outputs = self._outputs(o) // (o.attributes["heads"] if o.kind == "context" else 1)
         words, m = self._words(fit, 2, outputs), ", ".join(map(str, self._multipliers(o, 16).tolist()))
-        values = f"{self._tiles(o.inputs[0], fit, words)}, {words}, {fit.columns}, {fit.up}, {{{m}}}"
-        self.constants.append(f"static const product {label} = {{{values}}};")
+        least = self._least(o) if fit.columns else 0
+        values = f"{self._tiles(o.inputs[0], fit, words, least)}, {words}, {int(fit.columns > 0)}, {fit.up}, {least}"
+        self.constants.append(f"static const product {label} = {{{values}, {{{m}}}}};")
         return f"&{label}"
 
 
 def _padded(n):
-    return -(-n // 4) * 4  # UNROLLED in rv32.c
+    return -(-n // UNROLLED) * UNROLLED
 
 
 def _signed(words):

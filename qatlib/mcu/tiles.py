@@ -51,16 +51,19 @@ class TiledProgram(Program):
 
     def _fit(self, operation):
         """The Fit of a product, or None: it must go the plain way."""
-        m, n = (self.model.arrays[f"{operation.path}.{name}"].astype(np.int64) for name in ("m", "n"))
+        n = self.model.arrays[f"{operation.path}.n"].astype(np.int64)
         up = max(0, self.top - 15 - int(n.min()))
         reach = getattr(self, f"_reach_of_{operation.kind}")(operation)
-        whole, zero = reach(None), self.model.tensors[operation.output].zero_point
-        if up > MOST_UP or n.max() + up > self.top or whole << up >= 1 << 31:
-            return None
-        if (whole * m / 2.0 ** n.astype(float)).max() + abs(zero) + 2 >= FARTHEST:
+        whole = reach(None)
+        if up > MOST_UP or n.max() + up > self.top or whole << up >= 1 << 31 or not self._near(operation, whole):
             return None
         columns = self.columns(lambda columns: reach(columns) << up, operation, up)
         return None if columns is None else Fit(up, columns)
+
+    def _near(self, operation, reach):
+        """Whether the results of values of that reach fit 16 bits before they are clamped."""
+        m, n = (self.model.arrays[f"{operation.path}.{name}"].astype(float) for name in ("m", "n"))
+        return (reach * m / 2**n).max() + abs(self.model.tensors[operation.output].zero_point) + 2 < FARTHEST
 
     def _reach(self, name):
         tensor = self.model.tensors[name]
@@ -99,7 +102,7 @@ class TiledProgram(Program):
         scores, softmax, context = o.attributes["parts"]
         heads, queries, keys = self.model.tensors[scores.output].shape
         width = self._shapes(scores)[2]
-        products = self._product(scores, keys), self._product(context, width)
+        products = self._product(scores), self._product(context)
         table = self._array(softmax, "table", "uint8_t")
         numerator, k = (int(self.model.arrays[f"{softmax.path}.{name}"][0]) for name in ("numerator", "k"))
         high = self.model.tensors[softmax.output].high

@@ -11,12 +11,13 @@ from qatlib.mcu import emulate, export
 from tests.attack.exported import exported
 
 SHIPPED = "jfk-weather"
+PAGE = 4096  # bytes, at whose end the emulator ends a block
 
 LOOPS = {  # target, model: instructions of the loop that is run most, as its comment in C counts them
     ("cortex-m4", "w8a8"): 2 * 11 + 2,
     ("cortex-m33", "w4a4"): 2 * 11 + 2,
     ("rv32imc", "w4a4"): 4 * (42 + 1) + 3,
-    ("rv32imc", "w8a8"): 2 * 36 + 4,
+    ("rv32imc", "w8a8"): 2 * 68 + 5,
 }
 
 
@@ -28,8 +29,15 @@ def test_inner_loops_take_what_their_comments_count(target, width):
     machine, taken = emulate._MACHINES[target](emulate.Firmware(model, target)), Counter()
     machine.engine.hook_add(unicorn.UC_HOOK_BLOCK, lambda _, address, size, __: taken.update([(address, size)]))
     machine.forecast(shipped.windows(SHIPPED)[0][0, -model.context :])
-    most = max(taken, key=lambda block: taken[block] * machine.lengths[block])
-    assert machine.lengths[most] == LOOPS[target, width]
+    assert most_in_a_loop(taken, machine.lengths) == LOOPS[target, width]
+
+
+def most_in_a_loop(taken, lengths):
+    """Instructions of the block that is run most; with what it goes on with where a page of memory splits it."""
+    most = start, size = max(taken, key=lambda block: taken[block] * lengths[block])
+    before = [block for block in taken if sum(block) == start and start % PAGE < 4]
+    behind = [block for block in taken if block[0] == start + size and block[0] % PAGE < 4]
+    return sum(lengths[max(blocks, key=taken.get)] for blocks in ([most], before, behind) if blocks)
 
 
 @pytest.mark.parametrize("kernels", ["cortex-m4", "rv32"])
