@@ -58,6 +58,8 @@ def made(board):
         files = "--json top.json --textcfg top.config --report report.json".split()
         _tool("nextpnr_ecp5", folder, *ROUTED, *files, "--freq", f"{mhz:.2f}")
         _tool("ecppack", folder, "--compress", "top.config", "top.bit")
+        _tool("ecpunpack", folder, "top.bit", "back.config")
+        check_packing(folder)
         report, bit = json.loads((folder / "report.json").read_text()), (folder / "top.bit").read_bytes()
     fmax = min(clock["achieved"] for clock in report["fmax"].values())
     if fmax < mhz:
@@ -67,6 +69,34 @@ def made(board):
     facts = {"board": board.name, "configuration": board.config, "used": used, "of": of}
     facts |= {"routed_mhz": round(fmax, 2), "clock_mhz": round(mhz, 2), "baud": board.baud, "made_of": inputs(board)}
     return bit, facts | {"sha256": hashlib.sha256(bit).hexdigest()}
+
+
+def check_packing(folder):
+    """BuildError unless the bits, unpacked again (`back.config`), hold what was routed (`top.config`).
+
+    Wires and words are compared, of tables, multipliers and memories. What has no bits of its own comes back otherwise:
+    fixed wires (J..), the slices' way out (.._SLICE), tables of ones, which are the default, as are most choices; words
+    of several tiles come back with each of them.
+    """
+    routed, back = (_settings((folder / name).read_text()) for name in ("top.config", "back.config"))
+    wanted = {key: value for key, value in routed.items() if not key[1].startswith("arc: J") and "_SLICE" not in value}
+    for key, value in wanted.items():
+        if value != back.get(key, "1" * len(value)):
+            raise BuildError(f"{key[0]}, {key[1]}: routed as {value}, in the bitstream as {back.get(key)}")
+
+
+def _settings(config):
+    """{(tile or memory, what is set there): to what} of a configuration as text: wires, words, memories."""
+    found, place = {}, ""
+    for text in config.splitlines():
+        if text.startswith("."):
+            place = text
+        elif text.startswith(("arc: ", "word: ")) and place.startswith(".tile "):
+            name, _, value = text.rpartition(" ")
+            found[place, name] = value
+        elif place.startswith(".bram_init"):
+            found[place, "rows"] = found.get((place, "rows"), "") + text
+    return found
 
 
 def check(board):
