@@ -2,18 +2,14 @@
 //
 // A request is a frame of its head, an address, and the words to write if any; the answer is a head, and the words read if any. Requests are
 // numbered: one that comes again, because its answer was lost, is answered again, and written only once; one that comes after a gap, or damaged,
-// is answered with the number that is due. One request is carried out while the next one comes in.
+// is answered with the number that is due. Numbers are those of a session, which a request begins by its name; one of no session or of another
+// is answered as foreign: the board was loaded again, or somebody else has opened it. One request is carried out while the next one comes in.
 `default_nettype none
 
 import serial_pkg::*;
+import board_pkg::*;
 
-module bridge #(
-    parameter int CLOCKS = 20,      // to a bit of the line
-    parameter int CLOCK_HZ = 0,
-    parameter int BYTES = 16384,    // of the window memory
-    parameter int BOARD = 0,
-    parameter bit SIMULATED = 1'b0
-) (
+module bridge (
     input  wire         clk,
     input  wire         rst,
     input  wire         i_line,
@@ -77,12 +73,16 @@ module bridge #(
       .o_data(word)
   );
 
-  typedef enum logic [3:0] {IDLE, HEAD, ADDRESS, DECIDE, WRITE, WRITTEN, ANSWER, READ, TAKE, SEND} state_t;
+  typedef enum logic [3:0] {IDLE, HEAD, ADDRESS, DECIDE, WRITE, WRITTEN, ANSWER, READ, SEND} state_t;
   state_t state;
   logic [31:0] head, address, taken, cycles, lost;
-  logic [7:0] due, status, left;
+  logic [7:0] due, status, left, session;
+  logic begun;
+  logic [8:0] session_before;  // the session before this one, and whether there was one
   logic asked, reads, held;  // held: a request is in hand, not only word of a damaged one
   wire [7:0] number = head[15:8], behind = due - number;
+  wire ours = begun && head[31:24] == session;
+  wire again = behind != 0 && behind <= AHEAD;  // what came in just before
   wire is_read = head[6:0] == OP_READ, is_write = head[6:0] == OP_WRITE, begins = head[7];
   wire [8:0] count = {1'b0, head[23:16]} + 1'b1;
   wire fits = words[bank] == (is_write ? count + 9'd3 : 9'd3) && (is_read || is_write) && address[1:0] == 0;
@@ -107,8 +107,9 @@ module bridge #(
       FACT_BRIDGE: fact = BRIDGE;
       FACT_CLOCK: fact = CLOCK_HZ;
       FACT_BYTES: fact = BYTES;
-      FACT_BOARD: fact = {SIMULATED, 15'd0, 16'(BOARD)};
+      FACT_BOARD: fact = {SIMULATED[0], 15'd0, BOARD[15:0]};
       FACT_LOST: fact = lost;
+      FACT_BEFORE: fact = {23'd0, session_before};
       default: fact = cycles;
     endcase
 
@@ -119,7 +120,7 @@ module bridge #(
       .clk,
       .rst,
       .i_valid(state == ANSWER || state == SEND),
-      .i_word(state == ANSWER ? {8'd0, status, status == STATUS_GAP ? due : number, head[7:0]} : taken),
+      .i_word(state == ANSWER ? {held ? head[31:24] : session, status, status == STATUS_GAP ? due : number, head[7:0]} : taken),
       .i_last(last),
       .o_ready(out_ready),
       .o_valid(out_valid),
@@ -133,7 +134,7 @@ module bridge #(
     if (rst) begin
       state <= IDLE;
       full <= '0;
-      {bank_in, bank, damaged, due, at, cycles, lost} <= '0;
+      {bank_in, bank, damaged, due, at, cycles, lost, begun} <= '0;
     end else begin
       cycles <= cycles + 1'b1;
       if (in_end && in_good) begin
@@ -164,13 +165,16 @@ module bridge #(
         end
         DECIDE: begin
           left <= head[23:16];
-          status <= !fits || !known ? STATUS_REFUSED : begins || !behind[7] ? STATUS_DONE : STATUS_GAP;
           state <= ANSWER;
-          if (fits && known && (begins || !behind[7])) begin
-            reads <= is_read;
-            if (is_write && (begins || behind == 0)) state <= WRITE;
+          if (!begins && !ours) status <= STATUS_FOREIGN;
+          else if (begins || behind == 0 || again) begin
+            status <= fits && known ? STATUS_DONE : STATUS_REFUSED;
+            reads <= fits && known && is_read;
+            if (fits && known && is_write && !again) state <= WRITE;
+            if (begins || behind == 0) due <= number + 1'b1;
+            if (begins) {begun, session} <= {1'b1, head[31:24]};
+            if (begins && !ours) session_before <= {begun, session};
           end
-          if (begins || behind == 0) due <= number + 1'b1;
         end
         WRITE:
         if (written) begin

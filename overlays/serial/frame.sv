@@ -1,5 +1,6 @@
 // Frames of 32-bit words on a line of bytes (SLIP, RFC 1055: END on both sides, two bytes for an END or ESC in between), the last word their
-// CRC-32. A frame that lost, gained or changed a byte is not passed on.
+// CRC-32. A frame that lost, gained or changed a byte is not passed on. serial_pkg::crc_of by its full name: by its short one, out of an
+// imported package, Yosys 0.70 takes an undriven wire for its result.
 `default_nettype none
 
 import serial_pkg::*;
@@ -32,7 +33,7 @@ module frame_in (
       o_word <= {value, o_word[31:8]};
       o_index <= bytes[9:2];
       o_write <= bytes[1:0] == 3 && !i_full && !bytes[10];
-      crc <= crc_of(crc, value);
+      crc <= serial_pkg::crc_of(crc, value);
       bytes <= bytes + 1'b1;
       if (bytes[10]) bytes <= bytes;
     end
@@ -42,7 +43,7 @@ module frame_in (
     end
     if (i_valid && i_byte == END) begin
       o_end <= bytes != 0 || escaped;
-      o_good <= !spoilt && !i_broken && !escaped && crc == CRC_OF_WHOLE && bytes[1:0] == 0;
+      o_good <= !spoilt && !i_broken && !escaped && crc == CRC_OF_WHOLE && bytes[1:0] == 0 && bytes >= 12;
       o_words <= bytes[10:2];
     end
     if (rst || i_valid && i_byte == END) begin
@@ -94,10 +95,10 @@ module frame_out (
           escaped <= 1'b0;
           at <= at + 1'b1;
           word <= word >> 8;
-          if (state == WORD) crc <= crc_of(crc, value);
+          if (state == WORD) crc <= serial_pkg::crc_of(crc, value);
           if (at == 3 && state == CRC) state <= FINISH;
           if (at == 3 && state == WORD) state <= last ? CRC : NEXT;
-          if (at == 3 && state == WORD && last) word <= ~crc_of(crc, value);
+          if (at == 3 && state == WORD && last) word <= ~serial_pkg::crc_of(crc, value);
         end
       endcase
 endmodule

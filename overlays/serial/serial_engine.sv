@@ -34,13 +34,7 @@ module serial_engine (
     else if (start) running <= 1'b1;
   assign o_busy = bridge_busy || running;
 
-  bridge #(
-      .CLOCKS(CLOCKS),
-      .CLOCK_HZ(CLOCK_HZ),
-      .BYTES(BYTES),
-      .BOARD(BOARD),
-      .SIMULATED(SIMULATED[0])
-  ) u_bridge (
+  bridge u_bridge (
       .clk,
       .rst,
       .i_line,
@@ -62,9 +56,7 @@ module serial_engine (
       .i_memory_ready(memory_ready),
       .i_memory_data(memory_data)
   );
-  window_memory #(
-      .BYTES(BYTES)
-  ) u_windows (
+  window_memory u_windows (
       .clk,
       .rst,
       .i_valid(to_memory),

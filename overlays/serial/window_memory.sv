@@ -3,9 +3,9 @@
 `default_nettype none
 
 import serial_pkg::*;
+import board_pkg::*;
 
 module window_memory #(
-    parameter int BYTES = 16384,
     localparam int AW = $clog2(BYTES / 8)
 ) (
     input  wire         clk,

@@ -137,7 +137,7 @@ class Control(DefaultIP):
         try:
             yield
         except EngineError:
-            raise  # has reset the engine, or did not start it
+            raise  # has reset the engine, or did not start it, or cannot reach it
         except BaseException:
             if self._shared.under_way and self._shared.under_way is self._last:
                 with suppress(EngineError):  # the next start tries again

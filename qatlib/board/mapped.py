@@ -96,6 +96,8 @@ class Words:
 
     def __setitem__(self, key, value):
         places = np.atleast_1d(np.arange(self.count)[key])
+        if (np.diff(places) != 1).any():
+            raise ValueError("only consecutive words can be written at once")
         words = np.ascontiguousarray(np.broadcast_to(np.asarray(value).astype(np.uint32), places.shape))
         if len(places):
             self.device.write_words(self.base + 4 * int(places[0]), words)

@@ -39,9 +39,10 @@ class SerialDevice(MappedDevice):
     @property
     def seconds(self):
         """Time by the board's clock. It must be asked more often than its 32 bits overflow, each 70 s at 60 MHz."""
-        now = self._fact("cycles")
-        self._cycles, self._seen = self._cycles + (now - self._seen) % (1 << 32), now
-        return self._cycles / (self.clock_mhz * 1e6)
+        with self._mapping:
+            now = self._fact("cycles")
+            self._cycles, self._seen = self._cycles + (now - self._seen) % (1 << 32), now
+            return self._cycles / (self.clock_mhz * 1e6)
 
     @property
     def lost(self):
@@ -86,7 +87,12 @@ def connect(port):
 
         port = SimLine()
     port = found() if port == "auto" else port
-    return SerialDevice(Link(opened(port, line.BAUD) if isinstance(port, str) else port))
+    link = Link(opened(port, line.BAUD) if isinstance(port, str) else port)
+    try:
+        return SerialDevice(link)
+    except BaseException:
+        link.close()
+        raise
 
 
 def found():
@@ -99,5 +105,5 @@ def found():
 
 
 def _is(port, board):
-    """By vendor and product alone it could be anything with that chip."""
-    return (port.vid, port.pid) == board.usb and board.name in (port.product or "").lower()
+    """By the chip alone it could be anything; but Windows does not tell more."""
+    return (port.vid, port.pid) == board.usb and board.name in (port.product or board.name).lower()

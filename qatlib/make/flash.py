@@ -27,7 +27,14 @@ def main(arguments):
         print(f"{TOOL} is missing, which talks to the board's USB chip: {GET}", file=sys.stderr)
         return 1
     bit = paths.OVERLAYS / board.name / lattice.BIT
-    return subprocess.run([TOOL, "--board", board.name, str(bit)], check=False, timeout=TIMEOUT).returncode
+    print(
+        f"for a board with an {board.device}; {TOOL} refuses another device, as that of a ULX3S 12F or 85F", flush=True
+    )
+    try:
+        return subprocess.run([TOOL, "--board", board.name, str(bit)], check=False, timeout=TIMEOUT).returncode
+    except subprocess.TimeoutExpired:
+        print(f"{TOOL} did not end within {TIMEOUT} s", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from qatlib.board import open_engine, serial_device, serial_link
 from qatlib.board.serial_link import END, SPOILT, Link, frame, words_of
 from qatlib.board.sim_serial import SimBoard, SimLine
 from qatlib.device import shipped
-from qatlib.engine import EngineError, isa, serial_line
+from qatlib.engine import EngineError, isa, serial_line, serial_rtl
 from qatlib.engine.serial_rtl import SerialRtl
 from tests.attack.serial_line import BOARD as FAST
 from tests.attack.serial_line import Faults
@@ -57,26 +57,82 @@ def test_a_frame_with_a_wrong_byte_is_none():
         assert all(words_of(whole) is SPOILT for whole in wrong), at
 
 
+READ, WRITE = serial_line.OPERATIONS["read"], serial_line.OPERATIONS["write"]
+GAP, REFUSED, FOREIGN = (serial_line.STATUS[name] << 16 for name in ("gap", "refused", "foreign"))
+SESSION = 0x5A << 24
+
+
+class ByHand:
+    """Frames to a bridge, and the words of its answers."""
+
+    def __init__(self, texts=None):
+        self.rtl = SerialRtl(FAST, texts)
+
+    def sent(self, content):
+        self.rtl.send(content)
+        assert not self.rtl.run(100_000)
+        return [int(word) for word in words_of(self.rtl.receive().strip(END))]
+
+    def __call__(self, operation, offset, *words, number, session=SESSION, region="memory"):
+        head = operation | number << 8 | max(0, len(words) - 1) << 16 | session
+        return self.sent(frame([head, serial_line.address(region, offset), *words]))
+
+    def begin(self, number=0, session=SESSION):
+        assert self(READ | serial_line.BEGINS, 0, number=number, session=session)[0] & ~0xFF00 == READ | 0x80 | session
+
+
 def test_the_bridge_answers_a_frame_once_and_writes_it_once():
-    """By hand: a write that comes again is answered again, one after a gap is not carried out."""
-    rtl = SerialRtl(FAST)
+    """A write that comes again is answered again, one after a gap is not carried out."""
+    answer = ByHand()
+    answer.begin(number=200)
+    assert answer(WRITE, 0, 5, number=201) == [SESSION | WRITE | 201 << 8]
+    assert answer(WRITE, 0, 6, number=201) == [SESSION | WRITE | 201 << 8]
+    assert answer(WRITE, 0, 7, number=203) == [SESSION | WRITE | 202 << 8 | GAP]
+    assert answer(READ, 0, number=202) == [SESSION | READ | 202 << 8, 5]
+    assert answer(WRITE, FAST.memory, 7, number=203) == [SESSION | WRITE | 203 << 8 | REFUSED]
+    assert answer(WRITE, 2, 7, number=204) == [SESSION | WRITE | 204 << 8 | REFUSED]
+    assert answer(9, 0, number=205) == [SESSION | 9 | 205 << 8 | REFUSED]
 
-    def answer(operation, offset, *words, number):
-        count = max(0, len(words) - 1)
-        rtl.send(frame([operation | number << 8 | count << 16, serial_line.address("memory", offset), *words]))
-        assert not rtl.run(100_000)
-        return [int(word) for word in words_of(rtl.receive().strip(bytes([serial_line.END])))]
 
-    read, write = serial_line.OPERATIONS["read"], serial_line.OPERATIONS["write"]
-    assert answer(read | serial_line.BEGINS, 0, number=200)[0] == read | serial_line.BEGINS | 200 << 8
-    assert answer(write, 0, 5, number=201) == [write | 201 << 8]
-    assert answer(write, 0, 6, number=201) == [write | 201 << 8]
-    assert answer(write, 0, 7, number=203) == [write | 202 << 8 | serial_line.STATUS["gap"] << 16]
-    assert answer(read, 0, number=202) == [read | 202 << 8, 5]
-    refused = serial_line.STATUS["refused"] << 16
-    assert answer(write, FAST.memory, 7, number=203) == [write | 203 << 8 | refused]
-    assert answer(write, 2, 7, number=204) == [write | 204 << 8 | refused]
-    assert answer(9, 0, number=205) == [9 | 205 << 8 | refused]
+def test_the_gates_that_yosys_makes_of_it_answer_too():
+    """Whoever reads the sources otherwise makes a bitstream that is silent."""
+    answer = ByHand(serial_rtl.gates(FAST))
+    answer.begin()
+    facts = answer(READ | len(serial_line.FACTS) - 1 << 16, 0, number=1, region="facts")[1:]
+    assert facts[:4] == [serial_line.BRIDGE, FAST.clock_hz, FAST.memory, FAST.number | serial_line.SIMULATED]
+    words = [int(word) for word in np.random.default_rng(3).integers(0, 1 << 32, 200)]
+    assert answer(WRITE, 8, *words, number=2) == [SESSION | WRITE | 2 << 8]
+    assert answer(READ | 199 << 16, 8, number=3) == [SESSION | READ | 3 << 8, *words]
+    assert answer(WRITE, 0, 7, number=5) == [SESSION | WRITE | 4 << 8 | GAP]
+    spoilt = frame([SESSION | WRITE | 4 << 8, serial_line.address("memory"), 9]).replace(b"\t", b"\n")
+    assert answer.sent(spoilt)[0] & 0xFFFF00 == 4 << 8 | GAP
+    assert answer(READ, 8, number=4)[1:] == words[:1]
+
+
+def test_numbers_are_those_of_a_session():
+    """Every number but the one that is due and the two before it is a gap; of another session, or of none, foreign."""
+    answer = ByHand()
+    for number in (0, 1, 128, 255):
+        assert answer(WRITE, 0, 7, number=number) == [SESSION | WRITE | number << 8 | FOREIGN]
+    answer.begin(number=9)  # 10 is due
+    for number in (11, 20, 137, 138, 200, 255, 0, 7):
+        assert answer(WRITE, 0, 7, number=number) == [SESSION | WRITE | 10 << 8 | GAP], number
+    assert answer(WRITE, 0, 7, number=10, session=1 << 24) == [1 << 24 | WRITE | 10 << 8 | FOREIGN]
+    assert answer(READ, 0, number=10) == [SESSION | READ | 10 << 8, 0]
+    answer.begin(session=2 << 24)
+    before = 4 * serial_line.FACTS.index("before")
+    assert answer(READ, before, number=1, session=2 << 24, region="facts")[1] == serial_line.BEGUN | SESSION >> 24
+    assert answer(WRITE, 0, 7, number=1) == [SESSION | WRITE | 1 << 8 | FOREIGN]
+
+
+def test_nothing_between_two_ends_is_a_request():
+    """Of no bytes, and of four, the CRC may be right."""
+    answer = ByHand()
+    answer.begin(number=9)
+    answer.rtl.send(END + END + END)
+    assert not answer.rtl.run(10_000) and answer.rtl.receive() == b""
+    assert answer.sent(END + bytes(4) + END)[0] & 0xFFFF00 == 10 << 8 | GAP
+    assert answer(WRITE, 0, 7, number=10) == [SESSION | WRITE | 10 << 8]
 
 
 def test_forecasts_are_numpys_and_times_the_boards(engine, model, counts):
@@ -108,17 +164,100 @@ def test_lost_doubled_and_flipped_bytes_are_not_seen(engine, line, model, counts
     np.testing.assert_array_equal(engine.run(counts), model.forward(counts))
 
 
-def test_a_reset_and_another_model(engine, line, model, counts):
+def test_a_reset_and_a_second_driver(engine, line, model, counts):
     engine.reset()
     np.testing.assert_array_equal(engine.run(counts), model.forward(counts))
     again = open_engine(port=line)
-    np.testing.assert_array_equal((again.load(model), again.run(counts))[1], model.forward(counts))
+    again.load(model)
+    for _ in range(3):
+        with pytest.raises(EngineError, match="somebody else has opened it"):
+            engine.run(counts)
+        np.testing.assert_array_equal(again.run(counts), model.forward(counts))
 
 
-def test_a_board_that_was_loaded_again_is_told(engine, line, counts):
+@pytest.fixture
+def link(line):
+    link = Link(line)
+    link.begin()
+    return link
+
+
+@pytest.mark.parametrize("number", [0, 1, 64, 127, 128, 129, 200, 250, 254, 255])
+def test_a_board_that_was_loaded_again_is_told(link, line, number):
+    at = serial_line.address("memory")
+    while link._due != number:
+        link.write(at, [1])
     line.rtl = SerialRtl(FAST)
-    with pytest.raises(EngineError, match="has begun anew"):
-        engine.run(counts)
+    for attempt in (lambda: link.write(at, [2]), lambda: link.read(at, 1), lambda: link.read(at, 1)):
+        with pytest.raises(EngineError, match="has begun anew"):
+            attempt()
+
+
+class Broken(BaseException):
+    """As an interrupt from the keyboard."""
+
+
+@pytest.mark.parametrize("inward", [True, False])
+@pytest.mark.parametrize("bytes_later", [0, 5, 14, 15, 40])
+def test_a_request_that_is_broken_off_takes_nothing_from_the_next_one(link, line, inward, bytes_later):
+    at, left = serial_line.address("memory"), bytes_later
+
+    def touch(data, way):
+        nonlocal left
+        if way == inward and data:
+            left -= len(data)
+            if left < 0:
+                line.touch = lambda data, inward: data
+                line.rtl.send(data) if way else None
+                raise Broken
+        return data
+
+    link.write(at, [100, 101, 102, 103])
+    for first in (lambda: link.write(at, [111]), lambda: link.read(at + 4, 1), lambda: link.write(at + (1 << 20), [5])):
+        left, line.touch = bytes_later, touch
+        try:
+            first()
+        except (Broken, EngineError):
+            pass
+        line.touch = lambda data, inward: data
+        link.write(at, [222])
+        assert [int(link.read(at + 4 * i, 1)[0]) for i in (3, 0)] == [103, 222]
+
+
+def test_a_refused_request_takes_nothing_from_the_next_one(link):
+    at = serial_line.address("memory")
+    for value in (5, 6):
+        with pytest.raises(EngineError, match="refuses address"):
+            link.write(at + FAST.memory, [value])
+        link.write(at, [value])
+        assert link.read(at, 1)[0] == value
+
+
+def test_a_port_that_trickles_is_given_up(monkeypatch):
+    """A byte now and then, for hours: the clock alone tells."""
+    now = [0.0]
+    monkeypatch.setattr(serial_link.time, "monotonic", lambda: now[0])
+
+    class Trickling:
+        name, in_waiting = "trickling", 0
+
+        def write(self, data):
+            pass
+
+        def read(self, most):
+            now[0] += 0.04
+            return b"U"
+
+    with pytest.raises(EngineError, match="no board answers at trickling"):
+        Link(Trickling()).begin()
+    assert now[0] < 3 * serial_link.LONGEST_WAIT
+
+
+def test_a_failed_opening_gives_the_port_back():
+    with SimBoard(FAST, touch=lambda data, inward: b"") as board:
+        for _ in range(2):
+            with pytest.raises(EngineError, match="no board answers"):
+                open_engine(port=board.port)
 
 
 def test_a_silent_port_and_a_noisy_one_are_no_board(line):
@@ -135,7 +274,7 @@ def test_a_silent_port_and_a_noisy_one_are_no_board(line):
 def test_a_port_that_never_stops_is_no_board(chatter):
     class Endless:
         name, in_waiting = "endless", len(chatter)
-        write = reset_input_buffer = lambda self, *_: None
+        write = close = lambda self, *_: None
 
         def read(self, most):
             return chatter
@@ -146,8 +285,8 @@ def test_a_port_that_never_stops_is_no_board(chatter):
 
 def test_other_bridges_boards_and_configurations_are_refused(line, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(serial_line, "BRIDGE", 0x51B1_0002)
-        with pytest.raises(EngineError, match="wrong bitstream at simulated ulx3s: bridge 0x51B10001, board 1"):
+        patch.setattr(serial_line, "BRIDGE", 0x51B1_0009)
+        with pytest.raises(EngineError, match="wrong bitstream at simulated ulx3s: bridge 0x51B10002, board 1"):
             open_engine(port=line)
     with monkeypatch.context() as patch:
         patch.setattr(serial_device.line, "BOARDS", {"ulx3s": replace(ULX3S, config="pynq-z2")})
