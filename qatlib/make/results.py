@@ -132,9 +132,26 @@ def numbers():
     }
 
 
+def boards():
+    """A sentence for each board: what its bitstream takes, and what the default model does on it."""
+    frame = tables.table("open_boards")
+    told = []
+    for name, rows in frame.groupby("board", sort=False):
+        first, rates = rows.iloc[0], rows.dropna(subset="line_baud")
+        speeds = [f"{r.forecasts_per_second:,.0f} a second at {r.line_baud / 1e6:g} Mbaud" for r in rates.itertuples()]
+        right = rows.windows_checked.sum() - rows.mismatches.sum()
+        told.append(
+            f"{name} ({first.device}): {first.lut:,} LUTs, {first.dsp} multipliers, {first.ram} block memories; routed "
+            f"for {first.fmax_mhz:g} MHz, runs at {first.clock_mhz:g} MHz; the default 4-bit model in "
+            f"{rates.cycles.iloc[0]:,} cycles, {', '.join(speeds)}; {right:,} of {rows.windows_checked.sum():,} "
+            f"windows of {rows.model.nunique()} models as NumPy has them."
+        )
+    return " ".join(told)
+
+
 def values():
     """{name: text} of all that either README leaves open."""
-    return {**tables.all_tables(), **numbers(), "results": results(), "skab": skab()}
+    return {**tables.all_tables(), **numbers(), "results": results(), "skab": skab(), "boards": boards()}
 
 
 def readme(text, known):
