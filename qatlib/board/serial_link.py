@@ -207,7 +207,7 @@ class Link:
         except (serial.SerialException, OSError) as error:
             raise EngineError(f"port {self.name} is gone: {error}; was the cable pulled? open it again") from None
 
-    def _receive(self, until=float("inf")):
+    def _receive(self, until):
         """The next frame's words; SPOILT, of more bytes than a frame has too; None where the line is quiet, or after
         `until` by the monotonic clock."""
         for _ in range(LONGEST):  # reads, each of a byte or more
