@@ -87,6 +87,8 @@ def connect(port):
 
         port = SimLine()
     port = found() if port == "auto" else port
+    if not isinstance(port, str) and not hasattr(port, "read"):
+        raise EngineError(f"port is {port!r}; it must be the name of one, 'auto', 'simulated', or an open port")
     link = Link(opened(port, line.BAUD) if isinstance(port, str) else port)
     try:
         return SerialDevice(link)

@@ -219,6 +219,8 @@ def test_a_board_at_a_pseudo_terminal_and_its_cable(model, counts):
 def test_ports_that_are_not_there_and_boards_that_are_not_plugged_in(monkeypatch):
     with pytest.raises(EngineError, match="port /dev/nothing cannot be opened"):
         open_engine(port="/dev/nothing")
+    with pytest.raises(EngineError, match="port is 7; it must be the name of one"):
+        open_engine(port=7)
     ports = [
         Port("/dev/ttyUSB0", 0x0403, 0x6015, "FT231X USB UART"),
         Port("/dev/ttyUSB1", 0x0403, 0x6015, "ULX3S FPGA 25K"),
