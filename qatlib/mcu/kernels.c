@@ -15,7 +15,7 @@ typedef struct {
 } scale;
 
 #if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline)) /* for arguments that are constants in a call */
+#define INLINE inline __attribute__((always_inline, unused)) /* for arguments that are constants in a call */
 #define APART __attribute__((noinline))              /* for loops that need all registers for themselves, and are there once */
 #else
 #define INLINE inline
