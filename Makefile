@@ -30,8 +30,8 @@ make verify    every committed model through the simulated engine, every window,
 make verify-boards  boards at a serial port, simulated with their line, against NumPy: to overlays/serial/measured (ten minutes)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
-make overlay   bitstream and facts of BOARD: ulx3s by open tools, which are in .venv; pynq-z2 and kv260 by Vivado
-make flash     that of BOARD=ulx3s onto the board that is plugged in, by openFPGALoader
+make overlay   bitstream and facts of BOARD: ulx3s and icebreaker by open tools, which are in .venv; pynq-z2 and kv260 by Vivado
+make flash     that of BOARD=ulx3s or icebreaker onto the board that is plugged in, by openFPGALoader
 make test-board  install that archive beside pynq 3.1.2 and 4.0.0, without torch, and run notebook 07
 make clean     remove build/ (executed notebooks, cached runs) and caches; .venv and paper_figures/ stay
 
@@ -53,7 +53,7 @@ Variables of make verify:
   WINDOWS=         test windows of each model; all of them where it is empty
   MODELS=300       random models on each configuration
 Variable of make overlay and make flash:
-  BOARD=pynq-z2    pynq-z2, kv260 or ulx3s
+  BOARD=pynq-z2    pynq-z2, kv260, ulx3s or icebreaker
 Variable of every target:
   PYTHON=python3   Python 3.11 or 3.12 to make .venv with
 endef
@@ -115,7 +115,7 @@ board: | $(VENV)
 	.venv/bin/python -m qatlib.make.packaging archive
 
 overlay: | $(VENV)
-	.venv/bin/python -m qatlib.engine.$(if $(wildcard overlays/$(BOARD)/*.lpf),lattice,vivado) $(BOARD)
+	.venv/bin/python -m qatlib.engine.$(if $(wildcard overlays/$(BOARD)/top.sv),lattice,vivado) $(BOARD)
 
 flash: | $(VENV)
 	.venv/bin/python -m qatlib.make.flash $(BOARD)

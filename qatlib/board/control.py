@@ -96,10 +96,11 @@ class Control(DefaultIP):
                 f"wrong bitstream: it has version {version}, this qatlib drives {isa.VERSION}; take both from "
                 f"one release"
             )
-        found = [config for config in isa.CONFIGS.values() if config.checksum == checksum]
+        found = [config for config in isa.ALL_CONFIGS.values() if config.checksum == checksum]
         if not found:
             raise EngineError(
-                f"wrong bitstream: configuration 0x{checksum:08X} is none of {', '.join(isa.CONFIGS)} in this qatlib"
+                f"wrong bitstream: configuration 0x{checksum:08X} is none of {', '.join(isa.ALL_CONFIGS)} in this "
+                f"qatlib"
             )
         return found[0]
 

@@ -60,7 +60,7 @@ def _open_at(port):
 
     device = serial_device.connect(port)
     try:
-        registers = sim_device.described(sim_device.write_overlay(isa.CONFIGS[device.board.config])).ip_dict[
+        registers = sim_device.described(sim_device.write_overlay(isa.ALL_CONFIGS[device.board.config])).ip_dict[
             hwh.INSTANCE
         ]
         place = {"device": device, "phys_addr": line.address("engine"), "interrupts": {}}

@@ -107,5 +107,8 @@ def found():
 
 
 def _is(port, board):
-    """By the chip alone it could be anything; but Windows does not tell more."""
-    return (port.vid, port.pid) == board.usb and board.name in (port.product or board.name).lower()
+    """By the chip alone it could be anything; but Windows does not tell more. Of a chip with several ports Linux tells
+    which one it is."""
+    channel = (port.location or "").partition(":1.")[2] or str(board.channel)
+    named = board.name in (port.product or board.name).lower()
+    return (port.vid, port.pid) == board.usb and named and channel == str(board.channel)

@@ -26,14 +26,14 @@ class SimLine:
     """A simulated board's port, used like one of pyserial. A read returns nothing where the board has nothing more to
     say.
 
-    board: a Board, or the name of one. touch: what happens to bytes on the line, (bytes, whether towards the board) ->
-    bytes.
+    board: a Board, or the name of one. texts: of the RTL that it is made of, if not the one that is here. touch: what
+    happens to bytes on the line, (bytes, whether towards the board) -> bytes.
     """
 
-    def __init__(self, board="ulx3s", touch=untouched):
+    def __init__(self, board="ulx3s", touch=untouched, texts=None):
         self.board, self.touch = BOARDS.get(board, board), touch
         self.name = f"simulated {self.board.name}"
-        self.rtl, self._out = SerialRtl(self.board), b""
+        self.rtl, self._out = SerialRtl(self.board, texts), b""
 
     @property
     def in_waiting(self):

@@ -99,7 +99,8 @@ class Builder:
         self.places = {}  # of channels in their token, by name, where they are not one after another
         self.anchor = None  # (channel, None) or (None, constant) that is subtracted now, see `channels`
         depths = {"code": config.code_depth, "kv": config.kv_depth, "residual": config.residual_depth, "anchor": 1}
-        self.timeline = s.Timeline({**depths, "max": config.softmax_rows, "reciprocal": config.softmax_rows})
+        depths |= {"max": config.softmax_rows, "reciprocal": config.softmax_rows}
+        self.timeline = s.InTurn() if config.in_turn else s.Timeline(depths)
         self.instructions = []
 
     # ---- The model
@@ -223,10 +224,11 @@ class Builder:
     # ---- Instructions
 
     def emit(self, opcode, fields, path, *, issues, reads=(), writes=(), after=0, macs=0, uses=()):
-        stall, cycles = self.timeline.place(opcode, issues, reads, writes, after=after, uses=uses)
+        fields = {"opcode": opcode, "x_wide": 0, "w_wide": 0, **fields}
+        stall, cycles = self.timeline.place(fields, issues, reads, writes, after=after, uses=uses)
         if stall >= 1 << 12:
             raise Unsupported(f"{path}: {stall} cycles to wait do not fit the instruction")
-        fields = {"opcode": opcode, "stall": stall, "x_wide": 0, "w_wide": 0, **fields}
+        fields["stall"] = stall
         self.instructions.append(Instruction(fields, path, macs, issues, cycles))
 
     def product(self, path, x, weights, target, *, opcode="matmul", macs=0, extra=None, add=None):
@@ -236,7 +238,7 @@ class Builder:
         (tokens, groups). add: (fields, words of the residual read, words written or None), each (tokens, groups).
         """
         tokens = x.tokens
-        passes = (1 + x.wide) * (1 + weights["w_wide"])
+        passes = self.config.passes(x.wide, weights["w_wide"], x.unsigned)
         done = loops(tokens, weights["groups"], weights["chunks"], passes)
         fields = {
             "tokens": tokens, "x_wide": int(x.wide), "x_unsigned": int(x.unsigned), "x_base": x.base,
@@ -286,7 +288,7 @@ class Builder:
         parameters = self.parameters.array().reshape(-1, 2, self.cols)
         adds = self.adds.array().reshape(-1, 3, self.cols)
         residual = np.zeros(
-            (max((base + len(codes) for base, codes in self.positions), default=0), self.cols // 4), np.uint32
+            (max((base + len(codes) for base, codes in self.positions), default=0), -(-self.cols // 4)), np.uint32
         )
         for base, codes in self.positions:
             residual[base : base + len(codes)] = codes

@@ -56,7 +56,7 @@ def lay_out(b, operation, first, tokens, patch):
 def _quantise(b, operation, channel, first, view, patch):
     """Samples of one channel, the first one of them at `first` in the input buffer, to the tokens of a view."""
     tensor = b.tensor(operation.output)
-    lanes = next(i for i in (2, 1, 0) if patch % (1 << i) == first % (1 << i) == 0)
+    lanes = next(i for i in (2, 1, 0) if 1 << i <= b.cols and patch % (1 << i) == first % (1 << i) == 0)
     groups = patch >> lanes
     done = loops(view.tokens, groups)
     rows = view.base + np.arange(view.tokens)[:, None] * view.stride + (np.arange(groups) << lanes) // b.rows

@@ -163,10 +163,15 @@ class EngineConfig:
     input_words: int = 256  # of 4 counts; there are two such buffers
     output_words: int = 32  # of 4 counts; there are two such buffers
     dividers: int = 2  # of softmax; each takes 10 cycles a row
+    in_turn = False  # whether an instruction begins when the one before is over
 
     @property
     def lanes(self):
         return self.rows * self.cols
+
+    def passes(self, x_wide, w_wide, x_unsigned):
+        """Issues that a chunk of a sum takes, by the widths of its codes and weights."""
+        return (1 + x_wide) * (1 + w_wide)
 
     @property
     def checksum(self):
@@ -178,6 +183,16 @@ class EngineConfig:
         """Parameters of the top module."""
         numbers = {name.upper(): value for name, value in asdict(self).items() if name != "name"}
         return {**numbers, "CONFIG": self.checksum}
+
+
+class SmallConfig(EngineConfig):
+    """The engine of `overlays/small`: eight products of bytes, one result a cycle, and an instruction begins when the
+    one before is over."""
+
+    in_turn = True
+
+    def passes(self, x_wide, w_wide, x_unsigned):
+        return 1 + (x_wide and x_unsigned)  # its multipliers' bytes have a sign
 
 
 _Z2 = EngineConfig(
@@ -193,6 +208,22 @@ _Z2 = EngineConfig(
     dividers=9,
 )
 CONFIGS = {c.name: c for c in (EngineConfig("xc7s15"), _Z2, replace(_Z2, name="kv260", rows=32))}
+UP5K = SmallConfig(
+    "up5k",
+    rows=8,
+    cols=1,
+    weight_depth=8192,
+    kv_depth=1024,
+    residual_depth=4096,
+    param_depth=512,
+    add_depth=256,
+    softmax_rows=256,
+    program_words=4096,
+    input_words=1024,
+    output_words=128,
+    dividers=1,
+)
+ALL_CONFIGS = CONFIGS | {UP5K.name: UP5K}
 
 
 def scaled(m, n):

@@ -85,11 +85,7 @@ class Program:
     @property
     def bound(self):
         """Cycles that the multiply-accumulates alone would take on this array, at the widths of each instruction."""
-        passes = sum(
-            i.macs * (1 + i.fields["x_wide"]) * (1 + i.fields["w_wide"])
-            for i in self.instructions
-            if i.opcode in MATRIX
-        )
+        passes = sum(i.macs * self._passes(i) for i in self.instructions if i.opcode in MATRIX)
         return -(-passes // self.config.lanes)
 
     @property
@@ -101,8 +97,10 @@ class Program:
     def operations(self):
         """(path, opcode, issues, cycles, macs, bound) of each instruction."""
         for i in self.instructions:
-            passes = (1 + i.fields.get("x_wide", 0)) * (1 + i.fields.get("w_wide", 0))
-            yield i.path, i.opcode, i.issues, i.cycles, i.macs, i.macs * passes / self.config.lanes
+            yield i.path, i.opcode, i.issues, i.cycles, i.macs, i.macs * self._passes(i) / self.config.lanes
+
+    def _passes(self, instruction):
+        return self.config.passes(*(instruction.fields.get(name, 0) for name in ("x_wide", "w_wide", "x_unsigned")))
 
     def listing(self):
         """The program as text: one line an instruction."""

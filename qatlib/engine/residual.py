@@ -28,9 +28,11 @@ def load_position(b, operation):
     groups = -(-shape[1] // b.cols)
     full = np.zeros((shape[0], groups * b.cols), np.uint8)
     full[:, : shape[1]] = codes & 255
+    each = min(b.cols, 4)  # codes of a word that is loaded; of fewer than four, it has the same ones again
+    full = np.tile(full.reshape(-1, each), 4 // each)
     name = _position(operation)
     b.residuals[name] = b.residual.take(name, shape[0] * groups)
-    b.positions.append((b.residuals[name], full.reshape(shape[0] * groups, -1).view("<u4")))
+    b.positions.append((b.residuals[name], full.view("<u4").reshape(shape[0] * groups, -1)))
 
 
 def added(b, linear, add):

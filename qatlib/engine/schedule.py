@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qatlib.engine import isa
+
 FETCH = 13  # cycles from one instruction's beginning to the next one's, at the least
 CODE_LATENCY = 14  # to a code or key/value memory, from the first stage
 OPERAND_LATENCY = 22  # to the code memory, from the third stage
@@ -26,6 +28,11 @@ ANCHOR_READ = 6  # by a sample
 ANCHOR_ADD = 13  # to a forecast
 DIVIDE = 10  # cycles of one divider for a row
 DRAIN = 16  # from the last count's issue until it is in the output buffer
+# Of instructions in turn: cycles from an issue to what it makes of the memory that is shared, from the last one to the
+# next instruction, from a program's end to the next window's
+TURN_RESIDUAL, TURN_SUM, TURN_KV, TURN_COUNT = 10, 16, 11, 8
+TURN_DRAIN = {"matmul": 13, "attend": 13, "add": 18, "quantise": 9, "output": 9, "probability": 10, "sum": 15}
+TURN_WINDOW = 4
 DELAYED = ("quantise", "output")  # where samples, or room for a forecast, are not there yet
 
 
@@ -70,7 +77,7 @@ class Timeline:
     def __post_init__(self):
         self.ready = {name: np.zeros(depth, np.int64) for name, depth in self.depths.items()}
 
-    def place(self, opcode, issues, reads, writes, *, after=0, uses=()):
+    def place(self, fields, issues, reads, writes, *, after=0, uses=()):
         """-> (stall, cycles from the end of the instruction before to its own end). `issues`: its length in cycles.
 
         after: cycles that must lie between the last issue and this one; uses: (port, first, last time) of what
@@ -80,7 +87,7 @@ class Timeline:
         earliest += [int((self.ready[r.memory][r.words] - r.times).max()) for r in reads]
         earliest += [self.last[port] + 1 - first for port, first, _ in uses]
         stall = max(earliest) - self.clock.end - 1
-        waits = self.clock.end == 0 or opcode in DELAYED  # the first one for a window
+        waits = self.clock.end == 0 or fields["opcode"] in DELAYED  # the first one for a window
         start = self.clock.place(issues, stall, fetched=self.delayed)
         self.delayed = waits
         for w in writes:
@@ -95,3 +102,36 @@ class Timeline:
         """-> cycles that the first instruction still has to be fetched for after the last one, when the program begins
         again."""
         return max(0, self.undelayed.taken + FETCH - self.undelayed.end)
+
+
+class InTurn:
+    """Instructions of which each begins when the one before is over, as those of `overlays/small`: nothing has to be
+    kept apart, but a memory of one port is shared."""
+
+    def place(self, fields, issues, *_, **__):
+        """-> (stall, cycles from the end of the instruction before to its own end)."""
+        if fields["opcode"] == "end":
+            return 0, isa.WORDS + 1 + TURN_WINDOW
+        drain = TURN_DRAIN["add" if fields.get("add") else fields["opcode"]]
+        return 0, isa.WORDS + 1 + self._run(fields, issues) + drain
+
+    @staticmethod
+    def _run(fields, issues):
+        """Cycles of the issues: none while a result is on its way to or from the memory of weights, nor the last of a
+        result whose residual would be read as another's sum is written."""
+        each = issues // (fields.get("tokens", 1) * fields.get("groups", 1))
+        writes = TURN_RESIDUAL, TURN_SUM
+        delays = writes[: 1 + fields.get("s_write", 0)] if fields.get("add") else ()
+        delays += (TURN_KV,) if fields.get("dest") in ("keys", "values") else ()
+        delays += (TURN_COUNT,) if fields["opcode"] == "output" else ()
+        now, taken = 0, set()
+        for issue in range(issues) if delays else ():
+            done = issue % each == each - 1
+            while now in taken or (done and any(now + delay in taken for delay in delays)):
+                now += 1
+            taken |= {now + delay for delay in delays} if done else set()
+            now += 1
+        return now or issues
+
+    def restart(self):
+        return 0

@@ -5,7 +5,7 @@ Both ends are made from it: the SystemVerilog package of `overlays/serial`, the 
 
 from dataclasses import dataclass
 
-from qatlib.engine import isa
+from qatlib.engine import isa, rtl
 from qatlib.system import paths
 
 # Bytes of a frame (SLIP, RFC 1055)
@@ -30,22 +30,28 @@ SIMULATED = 1 << 31  # in the word of the board
 BEGUN = 1 << 8  # in that of the session before: there was one
 
 
+# Of the larger engine, what the small one is made of too
+SHARED = ("engine_pkg.sv", "control.sv", "delay.sv", "memory.sv", "requantise.sv", "softmax.sv")
+
+
 @dataclass(frozen=True)
 class Board:
     """A board whose engine is driven by a serial line.
 
-    config: of the engine (isa.CONFIGS). pll: reference, feedback and output divider. usb: vendor and product of its
-    serial chip.
+    family: of the device (lattice.FAMILIES). config: of the engine (isa.ALL_CONFIGS). pll: reference, feedback and
+    output divider. usb: vendor and product of its serial chip.
     """
 
     name: str
     number: int  # as the bridge tells it
     device: str
+    family: str
     config: str
     oscillator_mhz: float
     pll: tuple
     memory: int  # bytes, for windows and forecasts
     usb: tuple
+    channel: int = 0  # of that chip
     baud: int = BAUD
 
     @property
@@ -63,18 +69,22 @@ class Board:
         own = dict(zip(("REFERENCE", "FEEDBACK", "OUTPUT"), self.pll))
         own |= {"CLOCKS": self.clocks, "CLOCK_HZ": self.clock_hz, "BYTES": self.memory}
         own |= {"BOARD": self.number, "SIMULATED": int(simulated)}
-        values = isa.CONFIGS[self.config].parameters | own
+        values = isa.ALL_CONFIGS[self.config].parameters | own
         lines = [f"  localparam int unsigned {name} = 32'd{value};" for name, value in values.items()]
         return "\n".join(["package board_pkg;", *lines, "endpackage", ""])
 
 
-_ULX3S = Board("ulx3s", 1, "LFE5U-25F, speed grade 6", "xc7s15", 25, (3, 8, 9), 16_384, (0x0403, 0x6015))
-BOARDS = {board.name: board for board in (_ULX3S,)}
+_ICEBREAKER = Board("icebreaker", 2, "iCE40UP5K", "ice40", "up5k", 12, (32, 56, 5), 65_536, (0x0403, 0x6010), 1)
+_ULX3S = Board("ulx3s", 1, "LFE5U-25F, speed grade 6", "ecp5", "xc7s15", 25, (3, 8, 9), 16_384, (0x0403, 0x6015))
+BOARDS = {board.name: board for board in (_ULX3S, _ICEBREAKER)}
 
 
-def modules():
-    """The bridge and what belongs to it: {name: text}."""
-    return {p.name: p.read_text() for p in sorted((paths.OVERLAYS / "serial").glob("*.sv"))}
+def modules(board):
+    """The engine behind the bridge, and the bridge: {name: text}."""
+    small = isa.ALL_CONFIGS[board.config].in_turn
+    folders = ("serial", "small") if small else ("serial",)
+    own = {p.name: p.read_text() for folder in folders for p in sorted((paths.OVERLAYS / folder).glob("*.sv"))}
+    return {name: text for name, text in rtl.sources().items() if not small or name in SHARED} | own
 
 
 def address(region, offset=0):

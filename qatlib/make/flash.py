@@ -1,4 +1,5 @@
-"""`make flash BOARD=ulx3s`: the bitstream in `overlays/` onto the board that is plugged in, by openFPGALoader."""
+"""`make flash BOARD=ulx3s`, or icebreaker: the bitstream in `overlays/` onto the board that is plugged in, by
+openFPGALoader."""
 
 import shutil
 import subprocess
@@ -26,10 +27,8 @@ def main(arguments):
     if shutil.which(TOOL) is None:
         print(f"{TOOL} is missing, which talks to the board's USB chip: {GET}", file=sys.stderr)
         return 1
-    bit = paths.OVERLAYS / board.name / lattice.BIT
-    print(
-        f"for a board with an {board.device}; {TOOL} refuses another device, as that of a ULX3S 12F or 85F", flush=True
-    )
+    bit = paths.OVERLAYS / board.name / lattice.family(board).bit
+    print(f"for a {board.name} with an {board.device}; {TOOL} refuses another device", flush=True)
     try:
         return subprocess.run([TOOL, "--board", board.name, str(bit)], check=False, timeout=TIMEOUT).returncode
     except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from string import Template
 
+from qatlib.engine import serial_line
 from qatlib.engine.synthesis import DEVICES
 from qatlib.make import result_tables as tables
 from qatlib.make.result_tables import DEFAULT, FOLDER, SMALLEST
@@ -136,7 +137,8 @@ def boards():
     """A sentence for each board: what its bitstream takes, and what the default model does on it."""
     frame = tables.table("open_boards")
     told = []
-    for name, rows in frame.groupby("board", sort=False):
+    bits = frame[~frame.board.isin(serial_line.BOARDS)]
+    for name, rows in frame.drop(bits.index).groupby("board", sort=False):
         first, rates = rows.iloc[0], rows.dropna(subset="line_baud")
         speeds = [f"{r.forecasts_per_second:,.0f} a second at {r.line_baud / 1e6:g} Mbaud" for r in rates.itertuples()]
         right = rows.windows_checked.sum() - rows.mismatches.sum()
@@ -145,6 +147,10 @@ def boards():
             f"for {first.fmax_mhz:g} MHz, runs at {first.clock_mhz:g} MHz; the default 4-bit model in "
             f"{rates.cycles.iloc[0]:,} cycles, {', '.join(speeds)}; {right:,} of {rows.windows_checked.sum():,} "
             f"windows of {rows.model.nunique()} models as NumPy has them."
+        )
+    for row in bits.itertuples():
+        told.append(
+            f"{row.board}: {row.windows_checked - row.mismatches} of {row.windows_checked} windows as NumPy has them."
         )
     return " ".join(told)
 

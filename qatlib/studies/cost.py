@@ -40,6 +40,17 @@ PYNQ = (
 )
 ESP32_POWER = "ESP32 Series Datasheet, CPU at 240 MHz, radio off: 30 to 68 mA; light sleep 0.8 mA; at 3.3 V"
 LAPTOP_POWER = "assumed: a laptop processor draws its thermal design power, 15 W (5 to 28 W), while one thread computes"
+# Of Lattice devices: static power, and what a megahertz takes, which is scaled here by cells and clock
+ECP5_POWER = (
+    "Lattice FPGA-DS-02012 v1.9, table 3.8 (LFE5U-25F, static, at 85 C): 77 mA at 1.1 V and 16 mA at 2.5 V; "
+    "targeted/fpga-reg-power 77b3bfb: 24,288 registers of a 25F that all change each cycle, 5.52 mW a MHz, measured; "
+    "assumed: 10 to 100 % of this design's cells change, 30 % typically; multipliers and memories not known apart"
+)
+ICE40_POWER = (
+    "G. Leone et al., doi 10.1109/TCSI.2024.3450966: a network of 3,473 cells on an iCE40UP5K, measured at 24 MHz, at "
+    "most 9.5 mW (gianlucaleone/SYNtzulu 66ef8db) or 14.2 mW (081a885), static power included; assumed: half of the "
+    "former at the least; tinyvision-ai-inc/ice40_power ecc5e59: its PLL, 138.6 uA at 1.219 V, measured"
+)
 CPI = (
     "assumed: in-order cores that issue one instruction a cycle at best; flash waits, taken branches and loads "
     "cost more"
@@ -108,6 +119,37 @@ LAPTOP = Device(
     "laptop", 1, None, Range(5_000, 15_000, 28_000), Range(0, 0, 0), LAPTOP_POWER
 )  # its clock counts microseconds
 DEVICES = {"rv32imc": RV32, "cortex-m4": M4, "cortex-m33": M33, "xc7s15": FPGA, "pynq-z2": BOARD, "laptop": LAPTOP}
+
+
+def _ecp5(cells, mhz):
+    static = 77 * 1.1 + 16 * 2.5
+    return Range(0.1, 0.3, 1) * (5.52 * mhz * cells / 24_288) + Range(static, static, static)
+
+
+def _ice40(cells, mhz):
+    pll = 0.1386 * 1.219
+    return Range(4.75, 9.5, 14.2) * (mhz / 24 * cells / 3_473) + Range(pll, pll, pll)
+
+
+BY_DEVICE = {"ulx3s": (_ecp5, ECP5_POWER), "icebreaker": (_ice40, ICE40_POWER)}
+
+
+def on_boards(table):
+    """What a forecast of the default model takes on each board at a serial port: time and energy of the engine, the
+    line not counted. table: `measured.table("open_boards")`."""
+    rows = []
+    for name, (power, source) in BY_DEVICE.items():
+        row = table[(table.board == name) & table.line_baud.notna()].iloc[0]
+        seconds, milliwatts = row.cycles / row.clock_mhz / 1e6, power(row.lut, row.clock_mhz)
+        energy = {f"energy_uj_{end}": 1e3 * value * seconds for end, value in asdict(milliwatts).items()}
+        rows.append(
+            {
+                "board": name, "device": row.device, "model": row.model, "cycles": row.cycles,
+                "clock_mhz": row.clock_mhz, "latency_us": 1e6 * seconds, "latency_evidence": "simulated",
+                "active_mw": milliwatts.typical, **energy, "energy_evidence": "estimated", "source": source,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ TRAINING = {
     "the training code": ("qatlib/float_model/*.py", "qatlib/quantised_model/*.py", "qatlib/quantised_model/*.cpp")
 }
 LINE = {
-    "the serial line": ("overlays/serial/*.sv", "qatlib/engine/serial_line.py"),
+    "the serial line": ("overlays/serial/*.sv", "overlays/small/*.sv", "qatlib/engine/serial_line.py"),
     "the bitstreams": ("overlays/*/engine.json",),
 }
 FIRMWARE = {"the C": ("qatlib/mcu/*.py", "qatlib/mcu/*.c")}

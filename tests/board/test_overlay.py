@@ -27,7 +27,7 @@ def test_wrong_bitstream_by_its_registers(engine, monkeypatch, name, value, mess
 
 
 def test_wrong_bitstream_by_its_configuration(engine, monkeypatch):
-    monkeypatch.setattr(isa, "CONFIGS", {"other": replace(isa.CONFIGS[CONFIG], rows=99)})
+    monkeypatch.setattr(isa, "ALL_CONFIGS", {"other": replace(isa.CONFIGS[CONFIG], rows=99)})
     with pytest.raises(EngineError, match=r"wrong bitstream: configuration 0x[0-9A-F]{8} is none of other"):
         engine._identify()
 

@@ -227,8 +227,11 @@ def test_ports_that_are_not_there_and_boards_that_are_not_plugged_in(monkeypatch
     ]
     monkeypatch.setattr(serial_device.list_ports, "comports", lambda: ports)
     assert serial_device.found() == "/dev/ttyUSB1"
-    ports.append(ports[1])
-    with pytest.raises(EngineError, match=r"boards that are plugged in: /dev/ttyUSB1 .*, /dev/ttyUSB1"):
+    icebreaker = 0x0403, 0x6010, "iCEBreaker V1.0e"
+    ports[:] = [Port("/dev/ttyUSB2", *icebreaker, "1-2:1.0"), Port("/dev/ttyUSB3", *icebreaker, "1-2:1.1")]
+    assert serial_device.found() == "/dev/ttyUSB3"  # the other one of its chip leads to the flash memory
+    ports[0] = Port("/dev/ttyUSB1", 0x0403, 0x6015, "ULX3S FPGA 25K")
+    with pytest.raises(EngineError, match=r"boards that are plugged in: /dev/ttyUSB1 .*, /dev/ttyUSB3"):
         open_engine(port="auto")
     ports.clear()
     with pytest.raises(EngineError, match="plugged in: none"):
@@ -236,8 +239,8 @@ def test_ports_that_are_not_there_and_boards_that_are_not_plugged_in(monkeypatch
 
 
 class Port:
-    def __init__(self, device, vid, pid, product):
-        self.device, self.vid, self.pid, self.product = device, vid, pid, product
+    def __init__(self, device, vid, pid, product, location=None):
+        self.device, self.vid, self.pid, self.product, self.location = device, vid, pid, product, location
 
 
 def test_a_line_that_gives_up_in_the_midst_is_an_error(engine, line, model, counts):

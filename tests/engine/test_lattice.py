@@ -37,10 +37,10 @@ def test_another_bitstream_or_other_sources_are_refused(overlay):
     (overlay / "pins.lpf").write_text("# other pins\n")
     with pytest.raises(ValueError, match=r"was made of other sources .* make overlay BOARD=ulx3s"):
         lattice.check(ULX3S)
-    (overlay / lattice.BIT).write_bytes(b"another")
+    (overlay / "engine.bit").write_bytes(b"another")
     with pytest.raises(ValueError, match=r"engine.bit is not the file recorded in engine.json"):
         lattice.check(ULX3S)
-    (overlay / lattice.BIT).unlink()
+    (overlay / "engine.bit").unlink()
     with pytest.raises(FileNotFoundError, match=r"engine.bit is missing; make it"):
         lattice.check(ULX3S)
 
@@ -57,7 +57,7 @@ def test_made_again_once_and_compared(overlay, monkeypatch):
 
 
 def test_a_clock_that_is_not_reached_or_a_wire_that_is_not_packed_is_an_error(monkeypatch):
-    cells = {cell: {"used": 1, "available": 2} for cell in lattice.CELLS.values()}
+    cells = {cell: {"used": 1, "available": 2} for cell in lattice.family(ULX3S).cells.values()}
     report = {"utilization": cells, "fmax": {"fast": {"achieved": 100.0}, "slow": {"achieved": 66.0}}}
 
     routed = {"top": "11", "back": "11"}
@@ -65,6 +65,7 @@ def test_a_clock_that_is_not_reached_or_a_wire_that_is_not_packed_is_an_error(mo
     def tool(name, folder, *arguments):
         (folder / "report.json").write_text(json.dumps(report))
         (folder / "top.bit").write_bytes(b"bits")
+        (folder / "top.json").write_text('{"modules": {"top": {"cells": {}}}}')
         for side, source in routed.items():
             (folder / f"{side}.config").write_text(f".tile A\narc: X {source}\narc: JA JB\nword: T 1{source}\n")
 
@@ -79,13 +80,25 @@ def test_a_clock_that_is_not_reached_or_a_wire_that_is_not_packed_is_an_error(mo
         lattice.made(replace(ULX3S, pll=(5, 12, 10)))
 
 
-def test_a_boards_package_holds_its_configuration():
-    package = ULX3S.package()
-    for name, value in isa.CONFIGS[ULX3S.config].parameters.items():
+def test_bits_of_an_ice40_that_are_not_those_routed_are_an_error(tmp_path, monkeypatch):
+    routed = ".comment made\n.device 5k\n\n.logic_tile 1 2\n0010\n0000\n.ram_data 3 4\n00ff\n.sym 1 name\n"
+    (tmp_path / "top.asc").write_text(routed)
+    back = routed.replace("made", "read back").replace(".sym 1 name\n", ".io_tile 0 0\n0000\n")
+    monkeypatch.setattr(lattice, "ice40", lambda *_: (tmp_path / "back.asc").write_text(back))
+    lattice._ice40_packed(tmp_path, [])
+    back = back.replace("0010", "0110")
+    with pytest.raises(BuildError, match="logic_tile 1 2: the bitstream does not hold what was routed"):
+        lattice._ice40_packed(tmp_path, [])
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_a_boards_package_holds_its_configuration(board):
+    package = board.package()
+    for name, value in isa.ALL_CONFIGS[board.config].parameters.items():
         assert f" {name} = 32'd{value};" in package
-    assert " CLOCKS = 32'd22;" in package and " SIMULATED = 32'd0;" in package
-    assert " SIMULATED = 32'd1;" in ULX3S.package(simulated=True)
-    assert abs(ULX3S.clock_hz / ULX3S.clocks / serial_line.BAUD - 1) < 0.02  # what a serial line bears
+    assert f" CLOCKS = 32'd{board.clocks};" in package and " SIMULATED = 32'd0;" in package
+    assert " SIMULATED = 32'd1;" in board.package(simulated=True)
+    assert abs(board.clock_hz / board.clocks / serial_line.BAUD - 1) < 0.02  # what a serial line bears
 
 
 def test_flash_says_what_is_missing(monkeypatch, capsys, tmp_path):

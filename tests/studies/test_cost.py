@@ -1,5 +1,7 @@
 """Energies and times against their sources, by hand."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from qatlib.studies import cost
@@ -50,3 +52,19 @@ def test_ranges_are_in_order_and_grow_with_the_period():
 
 def test_bytes_of_a_day():
     assert cost.bytes_a_day(3600) == 24 * 400
+
+
+def test_energy_on_boards_is_power_by_time_and_grows_with_the_cells():
+    table = pd.DataFrame(
+        {
+            "board": ["ulx3s", "ulx3s", "icebreaker"], "device": "chip", "model": "default", "cycles": [9, 6e4, 4e4],
+            "clock_mhz": [60.0, 60.0, 20.0], "line_baud": [np.nan, 1e6, 1e6], "lut": [24_288, 24_288, 3_473],
+        }
+    )  # fmt: skip
+    found = cost.on_boards(table).set_index("board")
+    assert list(found.latency_us) == pytest.approx([1000, 2000])
+    assert found.energy_uj_high["ulx3s"] == pytest.approx(77 * 1.1 + 16 * 2.5 + 5.52 * 60)
+    assert found.energy_uj_typical["icebreaker"] == pytest.approx(2 * (9.5 * 20 / 24 + 0.1386 * 1.219))
+    assert (found.energy_uj_low < found.energy_uj_typical).all() and found.source.str.contains("measured").all()
+    larger = cost.on_boards(table.assign(lut=table.lut * 2)).set_index("board")
+    assert (larger.energy_uj_typical > found.energy_uj_typical).all()
