@@ -32,7 +32,6 @@ class Family:
     mapped: str
     routed: tuple
     cells: dict
-    margin: float = 1  # of the clock that nextpnr is to reach, over the one that the board runs at
 
 
 FAMILIES = {
@@ -49,7 +48,6 @@ FAMILIES = {
         "synth_ice40 -device u -top top -json top.json",
         "--up5k --package sg48 --pcf pins.pcf --seed 1 --timing-allow-fail --quiet".split(),
         {"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "ram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM"},
-        1.2,
     ),
 }
 
@@ -83,7 +81,7 @@ def made(board):
         rtl.write_sources(folder, texts)
         modules = " ".join(name for name in texts if name.endswith(".sv"))
         yosys([f"read_verilog -sv -defer {modules}", how.mapped], folder)
-        options = [*how.routed, "--json", "top.json", "--report", "report.json", "--freq", f"{mhz * how.margin:.2f}"]
+        options = [*how.routed, "--json", "top.json", "--report", "report.json", "--freq", f"{mhz:.2f}"]
         PACKED[board.family](folder, options)
         report, bit = json.loads((folder / "report.json").read_text()), (folder / "top.bit").read_bytes()
         cells = json.loads((folder / "top.json").read_text())["modules"]["top"]["cells"].values()
