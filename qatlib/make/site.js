@@ -1,0 +1,24 @@
+/* Tables are sorted by a click on a heading: by number where both cells begin with one, else as text. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const table of document.querySelectorAll("article table:not(.dataframe)")) {
+    const body = table.tBodies[0];
+    if (table.tHead?.rows.length !== 1 || !body || body.rows.length < 4) continue;
+    [...table.tHead.rows[0].cells].forEach((cell, i) => {
+      if (!cell.textContent.trim()) return;
+      const button = Object.assign(document.createElement("button"), { className: "sort", type: "button" });
+      button.append(...cell.childNodes);
+      cell.append(button);
+      button.addEventListener("click", () => {
+        const down = cell.getAttribute("aria-sort") === "ascending";
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const key = (row) => row.cells[i]?.textContent.trim().replace(/−/g, "-").replace(/,(?=\d{3})/g, "") ?? "";
+        const order = (a, b) => {
+          const [x, y] = [parseFloat(key(a)), parseFloat(key(b))];
+          return Number.isNaN(x) || Number.isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
+        };
+        body.append(...[...body.rows].sort((a, b) => (down ? order(b, a) : order(a, b))));
+      });
+    });
+  }
+});
