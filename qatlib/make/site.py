@@ -1,5 +1,5 @@
-"""`python -m qatlib.make.site`: build/site/, the companion as a site, from the executed notebooks of the last `make figures`
-and the READMEs, by Jupyter Book. No network is needed, to build it or to read it.
+"""`python -m qatlib.make.site`: build/site/, the companion as a site, from the executed notebooks of the last
+`make figures` and the READMEs, by Jupyter Book. No network is needed, to build it or to read it.
 """
 
 import shutil
@@ -75,10 +75,11 @@ def _book():
     if done.returncode:
         told = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
         raise SiteError("\n".join(["Jupyter Book refused:", *(told or done.stdout.splitlines()[-30:])]))
-    for sources in (WORK / "_build" / "html").rglob("*.map"):  # of the theme's scripts, for its developers
-        sources.unlink()
+    made = WORK / "_build" / "html"
+    for left in (*made.rglob("*.map"), *(made / "_static").glob("*macros.html")):  # the theme's, for its developers
+        left.unlink()
     shutil.rmtree(SITE, ignore_errors=True)
-    (WORK / "_build" / "html").rename(SITE)
+    made.rename(SITE)
     for leftover in (WORK, SOURCE):
         shutil.rmtree(leftover)
 

@@ -17,7 +17,7 @@ def _page(room):
     modules = sorted(path for path in (paths.PACKAGE / room).glob("*.py") if path.name != "__init__.py")
     package = ast.parse((paths.PACKAGE / room / "__init__.py").read_text())
     handed = [alias.name for node in package.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    lines = [f"# `qatlib.{room}`", "", _text(package), ""]
+    lines = [f"# {_escaped(f'qatlib.{room}')}", "", _text(package), ""]
     if handed:
         lines += [f"To import from `qatlib.{room}`: " + ", ".join(f"`{name}`" for name in sorted(handed)) + ".", ""]
     for path in modules:
@@ -26,9 +26,9 @@ def _page(room):
 
 
 def _module(name, tree):
-    yield from (f"## `{name}`", "", _text(tree), "")
+    yield from (f"## {_escaped(name)}", "", _text(tree), "")
     for node in _public(tree.body):
-        yield from (f"### `{node.name}`", "", "```python", _signature(node), "```", "", _text(node), "")
+        yield from (f"### {_escaped(node.name)}", "", "```python", _signature(node), "```", "", _text(node), "")
         if isinstance(node, ast.ClassDef):
             for method in _public(node.body):
                 yield from ("```python", f"{node.name}.{_signature(method)}", "```", "", _text(method), "")
@@ -51,7 +51,7 @@ def _signature(node):
 
 
 def _text(node):
-    """A docstring as Markdown: indented lines stay as they are, elsewhere nothing but code between backticks is marked."""
+    """A docstring as Markdown: indented lines stay as they are, elsewhere code between backticks is marked, no more."""
     lines = (ast.get_docstring(node) or "").splitlines()
     return "\n".join(line if line.startswith("    ") else _escaped(line) for line in lines)
 

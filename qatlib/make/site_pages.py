@@ -67,7 +67,8 @@ def _figure(place, label, extra, texts):
     stem = os.path.splitext(os.path.basename(place))[0]
     vector = (paths.ROOT / place).with_suffix(".svg")
     name = _copied(os.path.relpath(vector, paths.ROOT) if vector.is_file() else place, extra)
-    return f'<img src="{name}" alt="{html.escape(texts.get(stem, label), quote=True)}">'
+    text = html.escape(texts.get(stem, label), quote=True)
+    return f'<div class="wide"><img src="{name}" alt="{text}"></div>'
 
 
 def _copied(place, extra):
@@ -91,7 +92,8 @@ def _copied(place, extra):
 
 
 LISTING = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title></head><body><main><h1>{title}</h1><ul>{items}</ul></main></body></html>
 """
 
@@ -144,7 +146,8 @@ def _cite():
         f"  version = {{{cited['version']}}}",
     ]
     both = "@software{qatlib,\n" + ",\n".join(own) + "\n}\n\n@article{paper,\n" + ",\n".join(entry) + "\n}"
-    return f"# How to cite\n\n{cited['message']}\n\n```bibtex\n{both}\n```\n\nThe same as `CITATION.cff`:\n\n```yaml\n{text}```\n"
+    head = f"# How to cite\n\n{cited['message']}\n\n"
+    return f"{head}```bibtex\n{both}\n```\n\nThe same as `CITATION.cff`:\n\n```yaml\n{text}```\n"
 
 
 def _run():
@@ -175,20 +178,22 @@ def _contents(pages, notebooks, tables):
 
 MODEL = """# A model that runs here
 
-The shipped models, as WebAssembly. <a href="live/index.html">Open it on a page of its own</a>, which suits a phone better.
+The shipped models, as WebAssembly. <a href="live/index.html">Open it on a page of its own</a>, which suits a phone
+better.
 
 <iframe class="live" src="live/index.html" title="The live model"></iframe>
 """
 DECISION = """# For decision makers
 
-What to build, on one sheet of paper: <a href="report.html">in English</a>, <a href="report.html#ja" hreflang="ja" lang="ja">日本語</a>.
+What to build, on one sheet of paper: <a href="report.html">in English</a>,
+<a href="report.html#ja" hreflang="ja" lang="ja">日本語</a>.
 
 <iframe class="live" src="report.html" title="The page for decision makers"></iframe>
 """
 TABLES = """# All tables
 
-Each table of the committed run, sorted by a click on a heading, and as CSV. Numbers are measured, simulated, estimated or
-published; a column tells which where a table has several.
+Each table of the committed run, sorted by a click on a heading, and as CSV. Numbers are measured, simulated, estimated
+or published; a column tells which where a table has several.
 """
 RUN = """# Which run this is
 
