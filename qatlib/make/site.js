@@ -3,7 +3,8 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const part of document.querySelectorAll(".cell_output, .wide, article table")) {
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0; // so that keys can scroll it
   }
-  for (const table of document.querySelectorAll("article table:not(.dataframe)")) {
+  for (const table of document.querySelectorAll("article table")) {
+    if (table.closest(".cell_output")) continue; // of a notebook, as it was printed
     const body = table.tBodies[0];
     if (table.tHead?.rows.length !== 1 || !body || body.rows.length < 4) continue;
     [...table.tHead.rows[0].cells].forEach((cell, i) => {

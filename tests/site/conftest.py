@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from qatlib.make.site import SITE
 
-PHONE = {"width": 390, "height": 844}
+PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -38,14 +38,21 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def opened(chromium, address):
-    """(path, options of a context) -> a page, and what it complained of. Nothing but the site may be asked for."""
-    contexts = []
+@pytest.fixture(scope="session")
+def context(chromium):
+    """options of a context -> the one that has them, so that pages share what they load"""
+    return functools.cache(lambda **options: chromium.new_context(**options))
 
-    def open_page(path, **options):
-        contexts.append(chromium.new_context(**options))
-        page, complaints = contexts[-1].new_page(), []
+
+@pytest.fixture
+def opened(context, address):
+    """(path, size, options of a context) -> a page, and what it complained of: of all but the site, too."""
+    pages = []
+
+    def open_page(path, size=WIDE, **options):
+        pages.append(context(**options).new_page())
+        page, complaints = pages[-1], []
+        page.set_viewport_size(size)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed"))
@@ -57,5 +64,5 @@ def opened(chromium, address):
         return [] if url.startswith((f"{address}/", "data:", "blob:", "about:")) else [f"{url} is elsewhere"]
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()

@@ -234,7 +234,7 @@ def test_a_file_that_the_model_cannot_take(live):
 
 
 def test_no_task_scrolls_sideways_on_a_phone(opened):
-    page, _ = opened("live/index.html", viewport=PHONE)
+    page, _ = opened("live/index.html", PHONE)
     for task in ("forecast", "classify", "detect"):
         page.select_option("#task", task)
         proved(page)
@@ -243,7 +243,7 @@ def test_no_task_scrolls_sideways_on_a_phone(opened):
 
 def test_the_output_that_the_notebook_keeps_runs_without_a_network(opened, tmp_path):
     page, complaints = opened("report.html")
-    page.context.set_offline(True)
+    page.route("**/*", lambda route: route.abort())
     page.set_content("".join(kept_output.output()["data"]["text/html"]))
     page.frame_locator("iframe").locator("#proof[data-state=equal]").wait_for(timeout=20_000)
     assert complaints == []

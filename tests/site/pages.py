@@ -58,7 +58,7 @@ def test_the_site_is_small():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_opens_without_complaint_and_fits_a_phone(opened, page):
-    shown, complaints = opened(page, viewport=PHONE)
+    shown, complaints = opened(page, PHONE)
     assert complaints == []
     assert shown.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     silent = (
