@@ -72,4 +72,4 @@ def test_rows_and_faults_are_those_of_python(in_javascript, tmp_path):
         if found != expected and not (twice and isinstance(found, str)):
             different.append((expected, found))
     assert different == []
-    assert 100 < told < len(TEXTS) - 100
+    assert 100 < told < len(TEXTS) - 50
