@@ -18,6 +18,7 @@ PAGES = {  # text in the repository: page
     "data/README.md": "data", "qatlib/integer_model/README.md": "arithmetic", "qatlib/runs/README.md": "runs",
     "tests/README.md": "tests", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog",
 }  # fmt: skip
+PICTURE = "qatlib/live/page.png"  # leads to what it shows
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 COMMENT = re.compile(r"<!-- .*? -->", re.DOTALL)
 RESULTS = ("results", "decision", "tables")
@@ -68,7 +69,9 @@ def _figure(place, label, extra, texts):
     vector = (paths.ROOT / place).with_suffix(".svg")
     name = _copied(os.path.relpath(vector, paths.ROOT) if vector.is_file() else place, extra)
     text = html.escape(texts.get(stem, label), quote=True)
-    return f'<div class="wide"><img src="{name}" alt="{text}"></div>'
+    image = f'<img src="{name}" alt="{text}">'
+    image = f'<a href="live/index.html">{image}</a>' if place == PICTURE else image
+    return f'<div class="wide">{image}</div>'
 
 
 def _copied(place, extra):
