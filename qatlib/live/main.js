@@ -1,12 +1,12 @@
 /* The live model's page: what is chosen, shown, moved and dropped. Texts of files reach it as text alone. */
 import { Fault } from "./cells.js";
 import { Chart } from "./chart.js";
-import { int16, ownRows, recorded, table, wanted } from "./data.js";
+import { ownRows, recorded, table, wanted } from "./data.js";
 import { detected, proof, started } from "./model.js";
+import { $, decimal, distinct, fill, list, thousands } from "./parts.js";
 
 const VIEW = 120; // rows that are shown at once, where it is not the whole window
 const PACE = 100; // milliseconds a row
-const $ = (id) => document.getElementById(id);
 const { catalogue, recordings, packs } = JSON.parse($("packs").textContent);
 const TASKS = { forecast: "Forecast the next values", classify: "Tell a state", detect: "Find faults" };
 
@@ -15,15 +15,6 @@ const chart = new Chart($("chart"), edit, (back, value) => `${ago(back)}: ${said
 const scores = new Chart($("scores"));
 
 // -- Choosing
-
-function fill(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === chosen)));
-  select.closest("label").hidden = options.length < 2;
-}
-
-function distinct(entries, key, text) {
-  return [...new Map(entries.map((entry) => [entry[key], entry[text]]))];
-}
 
 /* The options that there are for what is chosen above them; then that model. */
 function offer() {
@@ -150,22 +141,27 @@ function render() {
 }
 
 function forecast(window, of, shownRows) {
-  const { model, rows, at } = page, counts = model.run.forecast(window);
+  const { model, rows, at } = page, counts = model.run.forecast(window), float = [...(model.float?.(window) ?? [])];
   const values = Array.from(counts, (count) => count * model.channels[0].resolution);
   let known = 0;
   while (known < model.horizon && rows.starts[at + known + 1] === rows.starts[at]) known++;
   const truth = Array.from({ length: known }, (_, i) => of(at + 1 + i)), last = shownRows - 1;
-  const steps = Array.from(counts, (count, i) => [`+${i + 1}`, thousands(count), said(values[i]), i < known ? said(truth[i]) : "–"]);
-  list([`${model.step} ahead`, "count, the integer", `value, count × ${model.channels[0].resolution}`, "what came"], steps);
+  const steps = Array.from(counts, (count, i) => [`+${i + 1}`, thousands(count), ...float.slice(i, i + 1).map(decimal),
+    said(values[i]), i < known ? said(truth[i]) : "–"]);
+  list([`${model.step} ahead`, "count, the integer", ...floatHead(), `value, count × ${model.channels[0].resolution}`, "what came"],
+    steps);
   const ends = values.length > 1 ? `${said(Math.min(...values))} to ${said(Math.max(...values))}` : said(values[0]);
   tell(`Forecast of the next ${model.horizon === 1 ? model.step : `${model.horizon} ${model.step}s`}: ${ends}.`);
   return { length: shownRows + model.horizon,
-    lines: [{ kind: "truth", from: last, values: [of(at), ...truth] }, { kind: "found", from: last + 1, values }] };
+    lines: [{ kind: "truth", from: last, values: [of(at), ...truth] }, { kind: "found", from: last + 1, values },
+      { kind: "float", from: last + 1, values: float.map((count) => count * model.channels[0].resolution) }] };
 }
 
 function classify(window) {
   const { model, rows, at } = page, { label, scores: found } = model.run.classify(window);
-  list(["state", "score, an integer", ""], model.labels.map((name, i) => [name, thousands(found[i]), i === label ? "decided" : ""]));
+  const float = [...(model.float?.(window) ?? [])];
+  list(["state", "score, an integer", ...floatHead(), ""], model.labels.map((name, i) =>
+    [name, thousands(found[i]), ...float.slice(i, i + 1).map(decimal), i === label ? "decided" : ""]));
   const truth = rows.labels ? ` In truth: ${model.labels[rows.labels[at]]}.` : "";
   tell(`Decided: ${model.labels[label]}.${truth}`);
   return {};
@@ -185,15 +181,8 @@ function detect() {
   return { marked: [{ kind: "true", at: where(rows.labels) }, { kind: "flag", at: where(judged.flags) }] };
 }
 
-function list(head, lines) {
-  const row = (cells, kind) => {
-    const made = document.createElement("tr");
-    made.append(...cells.map((text, i) => Object.assign(document.createElement(i ? kind : "th"), { textContent: text,
-      scope: kind === "th" ? "col" : i ? "" : "row" })));
-    return made;
-  };
-  $("head").replaceChildren(row(head, "th"));
-  $("values").replaceChildren(...lines.map((line) => row(line, "td")));
+function floatHead() {
+  return page.model.float ? ["in floating point, nothing rounded"] : [];
 }
 
 function tell(text) {
@@ -287,10 +276,6 @@ function said(value) {
   const { resolution } = page.model.channels[page.channel];
   const text = resolution < 1e-4 ? value.toPrecision(4) : value.toFixed(Math.max(0, Math.ceil(-Math.log10(resolution))));
   return `${text.replace("-", "−")} ${unit()}`.trim();
-}
-
-function thousands(number) {
-  return Number(number).toLocaleString("en-GB").replace("-", "−");
 }
 
 // -- Events

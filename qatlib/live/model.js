@@ -1,12 +1,14 @@
 /* A shipped model in this browser: its WebAssembly, and the proof that it computes what NumPy does. */
 import { bytesOf, int16 } from "./data.js";
 import { sha256 } from "./digest.js";
+import { unrounded } from "./float.js";
 import { walks } from "./walks.js";
 
-/* pack: a model's facts and bytes -> the same, with `run`: the functions of its module. */
+/* pack: a model's facts and bytes -> the same, with `run`, the functions of its module, and where the program is there
+   `float`: what it stands for. */
 export async function started(pack) {
   const module = await import(`data:text/javascript;base64,${pack.script}`);
-  return { ...pack, run: await module.load(bytesOf(pack.wasm)) };
+  return { ...pack, run: await module.load(bytesOf(pack.wasm)), float: pack.program ? unrounded(pack.program) : null };
 }
 
 /* The scores and flags of all rows that complete a window, by row; NaN before. A gap begins anew. */

@@ -87,6 +87,7 @@ def pack(dataset, name):
     ahead = model.operations[-1].attributes.get("ahead", 0)
     return {
         **{key: base64.b64encode(content).decode() for key, content in code.items()},
+        "program": base64.b64encode(model.to_bytes()).decode(),
         "wasm_bytes": len(code["wasm"]),
         "task": model.task,
         "context": model.context,

@@ -11,12 +11,9 @@ from qatlib.live import pack
 from qatlib.system import disk
 
 HERE = Path(__file__).parent
-MODULES = ("cells", "csv", "rows", "digest", "walks", "data", "model", "chart", "main")  # each after what it imports
+MODULES = "cells csv rows digest walks data float model chart parts main".split()  # each after what it imports
 FIRST = "jfk-weather/patch-c336-d16-w4a4"
-IN_NOTEBOOK = (
-    FIRST, "jfk-weather/patch-c336-d16-w2a2", "occupancy/point-w240-d8-h2-4to1-w4a4",
-    "jfk-weather-faults/linear-c8-r16x8-4to4-w4a4",
-)  # fmt: skip
+IN_NOTEBOOK = (FIRST, "occupancy/point-w240-d8-h2-4to1-w4a4", "jfk-weather-faults/linear-c8-r16x8-4to4-w4a4")
 LEAD = (
     "Transformers of a few kilobytes, in integers alone: the same C that a microcontroller gets, here as WebAssembly. "
     "Play a recording, drag its samples, or drop a CSV of your own; nothing leaves this browser. "
@@ -42,9 +39,11 @@ def packed(key):
     return pack.pack(*key.split("/"))
 
 
-def page(entries, keys, lead):
-    """The page as HTML. entries: what there is to choose from; keys: the models that are in it; lead: HTML."""
-    held = {"catalogue": entries, "recordings": pack.recordings(), "packs": {key: packed(key) for key in keys}}
+def page(entries, keys, lead, without=()):
+    """The page as HTML. entries: what there is to choose from; keys: the models that are in it; lead: HTML; without:
+    what is left out of each, such as the program, by which the page computes in floating point, too."""
+    packs = {key: {name: fact for name, fact in packed(key).items() if name not in without} for key in keys}
+    held = {"catalogue": entries, "recordings": pack.recordings(), "packs": packs}
     return Template((HERE / "live.html").read_text()).substitute(
         style=(HERE / "live.css").read_text(),
         lead=lead,
@@ -77,7 +76,7 @@ def block(keys=IN_NOTEBOOK):
 
     ValueError where it grows beyond what a notebook should carry."""
     entries = [entry for entry in pack.catalogue() if entry["key"] in keys]
-    framed = html.escape(page(entries, keys, LEAD), quote=True)
+    framed = html.escape(page(entries, keys, LEAD, without=("program",)), quote=True)
     content = (
         f'<iframe title="The live model" style="width:100%;height:56rem;border:0" srcdoc="{framed}"></iframe>\n'
         "<p>No model above? Trust the notebook, or run this cell: JupyterLab shows no frame of a notebook that it does "

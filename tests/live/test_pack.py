@@ -48,9 +48,10 @@ def test_a_recording_is_played_to_models_of_its_resolutions_alone():
 
 
 def test_modules_are_joined_without_a_name_twice():
+    assert {f"{name}.js" for name in page.MODULES} == {path.name for path in page.HERE.glob("*.js")}
     text = page.script()
     assert "import " not in re.sub(r"await import\(", "", text).replace("imported", "") and "export " not in text
-    names = re.findall(r"^(?:async )?(?:function\*? |class |const |let )(\w+)", text, re.MULTILINE)
+    names = re.findall(r"^(?:async )?(?:function\*? |class |const |let )([\w$]+)", text, re.MULTILINE)
     assert len(names) == len(set(names)) > 40
 
 
