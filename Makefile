@@ -93,7 +93,7 @@ site: | $(VENV)
 	@.venv/bin/python -m qatlib.make.site
 
 test-site: | $(VENV)
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile tests/site/live.py tests/site/pages.py
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal tests/site/live.py tests/site/pages.py
 
 attack: | $(VENV)
 	.venv/bin/python -m tests.attack

@@ -74,7 +74,7 @@ export class Chart {
     for (let k = Math.ceil(low / spacing); k * spacing <= high; k++) {
       const y = this.y(k * spacing), digits = Math.max(0, -Math.floor(Math.log10(spacing) + 1e-9));
       draw(this.picture, "line", { x1: EDGE.left, x2: this.width - EDGE.right, y1: y, y2: y, class: "grid" });
-      const value = k * spacing, shape = { maximumFractionDigits: digits };
+      const value = k * spacing || 0, shape = { maximumFractionDigits: digits };
       const text = digits > 4 ? value.toExponential(1) : value.toLocaleString("en-GB", shape);
       draw(this.picture, "text", { x: EDGE.left - 6, y: y + 4, "text-anchor": "end" }, text.replace("-", "−"));
     }

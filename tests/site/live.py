@@ -46,8 +46,14 @@ def digest(entry):
 
 def integers(page, column=1):
     """A column of the table of integers."""
-    cells = page.locator(f"#values tr > *:nth-child({column + 1})").all_inner_texts()
-    return [int(text.replace(",", "").replace("−", "-")) for text in cells]
+    found = numbers(page, column)
+    assert all(number == int(number) for number in found)
+    return [int(number) for number in found]
+
+
+def numbers(page, column):
+    texts = page.locator(f"#values tr > *:nth-child({column + 1})").all_inner_texts()
+    return [float(text.split()[0].replace(",", "").replace("−", "-")) for text in texts]
 
 
 def drop(page, content, name="sensor.csv"):
@@ -102,10 +108,9 @@ def test_the_forecast_that_is_shown_is_numpys(live):
     for at in (0, 200):
         live.locator("#place").fill(str(at))
         assert integers(live) == model.forward(counts[at : at + 1])[0].tolist()
-    seen = [
-        float(text.split()[0].replace("−", "-")) for text in live.locator("#values td:nth-child(4)").all_inner_texts()
-    ]
-    np.testing.assert_allclose(seen, truth[200] * model.resolution, atol=1e-9)
+    np.testing.assert_allclose(numbers(live, 4), truth[200] * model.resolution, atol=1e-9)
+    floats = np.array(numbers(live, 2)) * model.resolution  # which have tests of their own
+    assert 0 < np.abs(floats - numbers(live, 3)).max() < 1
 
 
 def test_states_and_scores_that_are_shown_are_numpys(live):
@@ -242,7 +247,7 @@ def test_no_task_scrolls_sideways_on_a_phone(opened):
 
 
 def test_the_output_that_the_notebook_keeps_runs_without_a_network(opened, tmp_path):
-    page, complaints = opened("report.html")
+    page, complaints = opened("live/index.html")
     page.route("**/*", lambda route: route.abort())
     page.set_content("".join(kept_output.output()["data"]["text/html"]))
     page.frame_locator("iframe").locator("#proof[data-state=equal]").wait_for(timeout=20_000)
