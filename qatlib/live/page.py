@@ -18,7 +18,7 @@ LEAD = (
     "Transformers of a few kilobytes, in integers alone: the same C that a microcontroller gets, here as WebAssembly. "
     "Play a recording, drag its samples, or drop a CSV of your own; nothing leaves this browser. "
 )
-HOME = '<a href="../index.html">What this is about</a>'
+HOME = '<a href="../index.html" target="_top">What this is about</a>'
 MOST = 150_000  # bytes of a notebook's output
 
 

@@ -35,7 +35,7 @@ def write(source, extra, notebooks):
     (source / "decision.md").write_text(DECISION)
     (source / "glossary.md").write_text(_glossary())
     (source / "cite.md").write_text(_cite())
-    shutil.copy(paths.FIGURES / "report.html", extra)
+    shutil.copy(FIGURES / "report.html", extra)
     (source / "run.md").write_text(_run())
     tables = _tables(source, extra)
     (source / "_toc.yml").write_text(yaml.safe_dump(_contents(found.values(), notebooks, tables), sort_keys=False))
