@@ -197,6 +197,19 @@ def test_a_file_of_nine_thousand_rows(live, tmp_path):
     assert "JFK" in live.inner_text("#data")
 
 
+def test_a_file_is_dropped_anywhere(live):
+    live.evaluate(
+        """text => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([text], "dropped.csv"));
+          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        series(400),
+    )
+    live.wait_for_function("document.getElementById('opened').textContent")
+    assert "dropped.csv, value: 400 rows, which stay in this browser" in live.inner_text("#data")
+
+
 FAULTS = {
     "no number": spoiled("2020-01-01 12:00:00,n/a"),
     "no time": spoiled("2020-01-01 25:00:00,1"),
