@@ -21,6 +21,8 @@ export PROFILE TASK DATA TARGET INPUTS CLEAN CONTEXT HORIZON WINDOWS MODELS SCHE
 define HELP
 make figures   run the notebooks and write every figure, table and number to paper_figures/
 make test      run the tests
+make site      the executed notebooks, the READMEs, the tables and the live model as a site: build/site/
+make test-site  that site in Chromium, every page and every link (Debian: apt install chromium)
 make attack    mutated files, random models, threads, kills and power cuts at length: tests/attack/results.csv (one to two hours)
 make lab       open the notebooks in JupyterLab
 make bench     print accuracy and timings beside what they should be (brings the figures up to date, runs the tests)
@@ -65,7 +67,7 @@ $(error unknown variable $(UNKNOWN): see make help)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test attack lab bench bench-peers bench-kernels verify verify-boards synth board overlay flash test-board clean
+.PHONY: help figures test site test-site attack lab bench bench-peers bench-kernels verify verify-boards synth board overlay flash test-board clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one notebook uses every core
 .SUFFIXES:
@@ -86,6 +88,12 @@ figures: | $(VENV)
 
 test: | $(VENV)
 	.venv/bin/python -m pytest --numprocesses auto --dist loadfile
+
+site: | $(VENV)
+	@.venv/bin/python -m qatlib.make.site
+
+test-site: | $(VENV)
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal tests/site/live.py tests/site/pages.py
 
 attack: | $(VENV)
 	.venv/bin/python -m tests.attack

@@ -3,7 +3,7 @@
 The rooms, in the order of the data; each imports only from those before it. The first five need NumPy alone and run
 what was exported:
 
-    system  integer_model  device  mcu, engine  board  |  data  float_model  quantised_model  runs  studies  make
+    system  integer_model  device  mcu, engine  board  |  data  float_model  quantised_model  runs  studies  live  make
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from qatlib.make import kept_output
 from qatlib.system.paths import NOTEBOOKS, ROOT
 
 NOTEBOOK_FILES = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -32,7 +33,7 @@ def direct_dependencies():
     """Names in `dependencies` and in every extra of pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()  # tomllib is not in Python 3.10
     arrays = re.findall(
-        r"^(?:dependencies|train|board|serial|engine|mcu|dev) = \[(.*?)\]", text, re.MULTILINE | re.DOTALL
+        r"^(?:dependencies|train|board|serial|site|engine|mcu|dev) = \[(.*?)\]", text, re.MULTILINE | re.DOTALL
     )
     return {re.match(r"[\w.-]+", entry)[0].lower() for array in arrays for entry in re.findall(r'"(.*?)"', array)}
 
@@ -57,8 +58,12 @@ def notebook_cells():
 
 
 def test_notebooks_are_committed_without_outputs():
+    """But for the live model, in which whoever reads a notebook where none is run has something to try."""
+    kept = {place: cell["outputs"] for place, cell in notebook_cells() if kept_output.kept(cell)}
+    assert list(kept.values()) == [[kept_output.output()]], "python -m qatlib.make.kept_output"
     for place, cell in notebook_cells():
-        assert not cell.get("outputs") and cell.get("execution_count") is None, place
+        assert place in kept or not cell.get("outputs"), place
+        assert cell.get("execution_count") is None, place
 
 
 def test_notebook_cells_are_short():

@@ -22,39 +22,11 @@ WORDS = Path(__file__).with_name("report.toml")
 FILE, FPGA = "report.html", cost.IDLING
 WORTH = 1.0  # % of error on validation; a Transformer that wins less over a linear map is not worth its bytes
 WIDTHS = ["method", "weight_bits", "activation_bits"]
-STYLE = """
-@page { size: A4; margin: 10mm 11mm }
-* { box-sizing: border-box }
-body { font: 12.5px/1.42 system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif;
-  color: #1a1a1a; max-width: 190mm; margin: 6mm auto; padding: 0 3mm }
-h1 { font-size: 20px; margin: 0 0 1mm }
-h2 { font-size: 14px; margin: 3.2mm 0 1mm; color: #0173b2 }
-h3 { font-size: 12px; margin: 0 0 .5mm }
-p { margin: 0 0 1.6mm }
-nav { float: right }
-.lead { font-size: 14px }
-.note { color: #555; font-size: 11px }
-table { border-collapse: collapse; width: 100%; font-size: 11.5px }
-th { border-bottom: 1px solid #888; font-weight: 600 }
-td { border-bottom: 1px solid #ddd; white-space: nowrap }
-td, th { padding: .45mm 1.5mm; text-align: right }
-td:first-child, th:first-child { text-align: left }
-img { display: block; width: 100%; margin: 2mm 0 }
-.stages { display: grid; grid-template-columns: repeat(3, 1fr); gap: 4mm }
-ul { list-style: none; margin: 0; padding: 0; font-size: 11px; line-height: 1.3 }
-li { margin-bottom: .8mm; padding-left: 4.5mm; text-indent: -4.5mm }
-[lang=ja], #ja:target ~ * [lang=en] { display: none }
-#ja:target ~ * [lang=ja] { display: inline }
-@media print {
-  nav { display: none }
-  body { margin: 0; padding: 0; font-size: 11px; line-height: 1.35 }
-  .lead { font-size: 12.5px }
-  table { font-size: 10.5px }
-  ul, .note { font-size: 10px }
-  img { width: 78%; margin: 0 auto }
-  h2 { margin-top: 1.8mm }
-}
-"""
+HEAD = (
+    '<link rel="icon" href="data:,"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+)
+STYLE = WORDS.with_suffix(".css").read_text()
 EVIDENCE = {"measured": "実測", "simulated": "シミュレーション", "estimated": "推定", "published": "公表値"}
 STATES = {"passed": "✓", "failed": "✗", "open": "○"}
 STAGES = {"proof of concept": "概念実証", "pilot": "試験導入", "production": "量産"}
@@ -135,7 +107,7 @@ def page(tables, figure, data):
     money = f"<h2>{text['money']}</h2>\n<p>{text['crossing']}</p>" if facts["pays"][0] else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<head>{HEAD}
 <title>{escape(TEXTS["title"][0])}</title>
 <style>{STYLE}</style></head>
 <body><a id="ja"></a><main>
@@ -146,9 +118,9 @@ def page(tables, figure, data):
 {fpga}
 <p>{text["classify"]} {text["detect"]}</p>
 <h2>{text["where"]}</h2>
-<table>{_head()}{"".join(_row(row) for row in tables["11_verdict"].itertuples())}</table>
+{_table(tables["11_verdict"])}
 <h2>{text["figure"]}</h2>
-<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(figure).decode()}">
+{_figure(figure)}
 {money}
 <h2>{text["plan"]}</h2>
 <div class="stages">{stages}</div>
@@ -240,8 +212,15 @@ def _each(pair, rows):
     return "; ".join(pair[0].format(**row) for row in rows), "；".join(pair[1].format(**row) for row in translated)
 
 
-def _head():
-    return "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in HEADINGS) + "</tr>"
+def _figure(svg):
+    alternative, image = escape(TEXTS["figure"][0]), base64.b64encode(svg).decode()
+    return f'<div class="scroll"><img alt="{alternative}" src="data:image/svg+xml;base64,{image}"></div>'
+
+
+def _table(frame):
+    head = "<tr>" + "".join(f"<th>{_both(*title)}</th>" for title in HEADINGS) + "</tr>"
+    label, rows = escape(TEXTS["where"][0]), "".join(map(_row, frame.itertuples()))
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{head}{rows}</table></div>'
 
 
 def _row(row):

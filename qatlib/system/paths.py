@@ -19,4 +19,4 @@ NOTEBOOKS = ROOT / "notebooks"
 # The rooms of this package, in the order of imports: each takes only from those before it; mcu and engine are
 # neighbours. The first six need NumPy alone (board: pynq and matplotlib besides), and are what a board gets.
 LOWER = ("system", "integer_model", "device", "mcu", "engine", "board")
-ROOMS = (*LOWER, "data", "float_model", "quantised_model", "runs", "studies", "make")
+ROOMS = (*LOWER, "data", "float_model", "quantised_model", "runs", "studies", "live", "make")
