@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from qatlib.device import shipped
+from qatlib.engine import serial_line
 from qatlib.engine.synthesis import DEVICES
 from qatlib.mcu import export_wasm
 from qatlib.studies import cost
@@ -140,6 +141,7 @@ def _cycles(dataset, name):
         yield _cost(f"{DEVICES[row.config].name}, engine {row.config}", row.cycles, "cycles", "simulated")
     boards = pd.read_csv(measurements.MEASUREMENTS["open_boards"].path)
     own = (boards["data"] == dataset) & (boards["model"] == name) & boards["line_baud"].isna()
+    own &= boards["board"].isin(serial_line.BOARDS)  # not a bitstream read back
     for row in boards[own].itertuples():
         yield _cost(f"{row.device}, board {row.board}", row.cycles, "cycles", "simulated")
 
