@@ -77,7 +77,7 @@ def of_bits(board):
     driver, counts = open_engine(port=line), shipped.reference_windows(DEFAULT[0], model)[:OF_BITS]
     driver.load(model)
     wrong = (driver.run(counts) != model.forward(counts)).any(axis=1).sum()
-    cycles = driver.last_run.engine_cycles / len(counts)
+    cycles = driver.last_run.engine_cycles // len(counts)
     return {"board": f"{board.name}, bits read back", "data": DEFAULT[0], "model": DEFAULT[1], "cycles": cycles} | {
         "windows_checked": len(counts),
         "mismatches": wrong,

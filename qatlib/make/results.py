@@ -136,16 +136,19 @@ def numbers():
 def boards():
     """A sentence for each board: what its bitstream takes, and what the default model does on it."""
     frame = tables.table("open_boards")
-    told = []
+    told, energies = [], tables.table("11_boards").set_index("board")
     bits = frame[~frame.board.isin(serial_line.BOARDS)]
     for name, rows in frame.drop(bits.index).groupby("board", sort=False):
         first, rates = rows.iloc[0], rows.dropna(subset="line_baud")
         speeds = [f"{r.forecasts_per_second:,.0f} a second at {r.line_baud / 1e6:g} Mbaud" for r in rates.itertuples()]
+        energy = energies.loc[name]
         right = rows.windows_checked.sum() - rows.mismatches.sum()
         told.append(
             f"{name} ({first.device}): {first.lut:,} LUTs, {first.dsp} multipliers, {first.ram} block memories; routed "
             f"for {first.fmax_mhz:g} MHz, runs at {first.clock_mhz:g} MHz; the default 4-bit model in "
-            f"{rates.cycles.iloc[0]:,} cycles, {', '.join(speeds)}; {right:,} of {rows.windows_checked.sum():,} "
+            f"{rates.cycles.iloc[0]:,} cycles, {tables.quantity(energy.latency_us / 1e6, 's')}, an estimated "
+            f"{energy.energy_uj_typical:.1f} µJ ({energy.energy_uj_low:.1f} to {energy.energy_uj_high:.1f}), "
+            f"{', '.join(speeds)}; {right:,} of {rows.windows_checked.sum():,} "
             f"windows of {rows.model.nunique()} models as NumPy has them."
         )
     for row in bits.itertuples():

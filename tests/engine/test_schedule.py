@@ -26,7 +26,11 @@ def test_no_distance_rests_on_a_fetch_that_may_be_over(opcode, stall):
 
 def test_cycles_are_those_without_delays():
     timeline = s.Timeline({"code": 1})
-    assert [timeline.place({"opcode": "quantise"}, issues, [], []) for issues in (30, 1, 1)] == [(0, 30), (0, 1), (0, s.FETCH)]
+    assert [timeline.place({"opcode": "quantise"}, issues, [], []) for issues in (30, 1, 1)] == [
+        (0, 30),
+        (0, 1),
+        (0, s.FETCH),
+    ]
 
 
 def test_in_turn_a_result_on_its_way_to_the_shared_memory_holds_the_next_issue_up():
