@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from qatlib.engine import isa, rtl, serial_line, synthesis
-from qatlib.system import toolchain
+from qatlib.system import paths, toolchain
 
 SHIM = Path(__file__).with_name("line.cpp")
 MOST = 1 << 16  # bytes taken at a time
@@ -29,7 +29,8 @@ def gates(board):
     silent = "".join(
         f"  assign {name} = '0;\n" for name in re.findall(r"output wire .*?(\w+),?$", engine, re.MULTILINE)
     )
-    needed = {"serial_pkg.sv", "board_pkg.sv", "engine_pkg.sv", "memory.sv", *serial_line.modules()}
+    line = {p.name for p in (paths.OVERLAYS / "serial").glob("*.sv")}
+    needed = {"serial_pkg.sv", "board_pkg.sv", "engine_pkg.sv", "memory.sv", *line}
     texts = {name: texts[name] for name in texts if name in needed} | {"engine.sv": f"{engine}{silent}endmodule\n"}
     mapped = "synth_ecp5 -top serial_engine -nowidelut -run"
     with tempfile.TemporaryDirectory() as folder:

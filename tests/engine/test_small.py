@@ -38,10 +38,10 @@ def engine():
     return open_engine(port=SimLine(BOARD))
 
 
-@pytest.mark.parametrize("seeds", [range(start, start + 16) for start in range(0, 64, 16)], ids=str)
+@pytest.mark.parametrize("seeds", [range(start, start + 8) for start in range(0, 32, 8)], ids=str)
 def test_random_models(engine, seeds):
     models = [model for model in map(random_model, seeds) if fits(model)]
-    assert len(models) > 3
+    assert len(models) > 2
     for model in models:
         counts = extreme_windows(model, 0, 5)
         engine.load(model)
@@ -62,15 +62,9 @@ def test_a_line_that_loses_bytes_takes_time_and_no_number(engine):
 
 
 def test_what_its_memories_do_not_hold_is_refused_by_name(engine):
-    refused = []
-    for model in map(random_model, range(60)):
-        try:
-            engine.load(model)
-        except DoesNotFit as error:
-            refused.append(str(error))
-        except Unsupported:
-            continue
-    assert refused and all("take a larger configuration or a smaller model" in text for text in refused)
+    large = next(model for model in map(random_model, range(60)) if not fits(model))
+    with pytest.raises(DoesNotFit, match=r"memory is short by .* take a larger configuration or a smaller model"):
+        engine.load(large)
 
 
 class Bench:
