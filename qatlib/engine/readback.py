@@ -14,6 +14,7 @@ from pathlib import Path
 from qatlib.engine import synthesis
 from qatlib.engine.synthesis import ice40
 from qatlib.system import paths, toolchain
+from qatlib.system.toolchain import BuildError
 
 ICEBOX = Path("/usr/share/fpga-icestorm/python")
 NET = re.compile(r"^(?:wire|reg) (\w+)", re.MULTILINE)
@@ -24,20 +25,23 @@ PLL = re.compile(r"^SB_PLL40_PAD #\(.*?\) \w+ \((.*?)\);", re.DOTALL | re.MULTIL
 HIGH = ("CE", "CHIPSELECT", "POWEROFF")
 TOP = """module serial_engine (input wire clk, resetn, i_line, output wire o_line, o_busy, o_irq);
   wire busy_n, irq_n;
-  assign {{o_busy, o_irq}} = ~{{busy_n, irq_n}};
+  assign {o_busy, o_irq} = ~{busy_n, irq_n};
   chip u_chip (.clk_12mhz(clk), .ftdi_tx(i_line), .ftdi_rx(o_line), .led_red_n(busy_n), .led_green_n(irq_n));
 endmodule
 """
 
 
-def available():
-    """Whether icebox is installed."""
-    return (ICEBOX / "icebox.py").is_file()
+def require():
+    """BuildError where icebox is not installed."""
+    if not (ICEBOX / "icebox.py").is_file():
+        raise BuildError(f"icebox is missing, which reads bitstreams ({ICEBOX}): apt install fpga-icestorm")
 
 
 def netlist(board):
     """The bitstream in `overlays/<board>/` as Verilog, with the ports of `serial_engine`, and models of its cells:
-    {file: text}. The reset of its own, 65,536 cycles long, is still in it."""
+    {file: text}. The reset of its own, 65,536 cycles long, is still in it. BuildError where icebox is missing or fails,
+    or where the PLL would give another clock than the board's."""
+    require()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "top.bin").write_bytes((paths.OVERLAYS / board.name / "engine.bin").read_bytes())
@@ -45,11 +49,13 @@ def netlist(board):
         pins = str(paths.OVERLAYS / board.name / "pins.pcf")
         text = toolchain.run(["icebox_vlog", "-l", "-d", "sg48", "-p", pins, str(folder / "top.asc")])
         chip = _chip(folder / "top.asc")
+    if (found := _clock_hz(text, board.oscillator_mhz)) != board.clock_hz:
+        raise BuildError(f"{board.name}: by its bits the PLL gives {found:,} Hz, not {board.clock_hz:,}")
     text = PORTS.sub(_declared, PLL.sub(_clocked, text))
     nets = _nets(text)
     cells = [*_memories(chip, nets), *_multipliers(chip, nets)]
     text = text.replace("endmodule", "\n".join([*cells, "endmodule"]))
-    return {"chip.v": text, "top.v": TOP.format(), "cells.v": synthesis.cells("ice40")}
+    return {"chip.v": text, "top.v": TOP, "cells.v": synthesis.cells("ice40")}
 
 
 def _chip(asc):
@@ -59,6 +65,11 @@ def _chip(asc):
     chip.read_file(str(asc))
     chip.places = icebox.spram_db["5k"]
     return chip
+
+
+def _clock_hz(text, oscillator_mhz):
+    divide = {name: int(bits, 2) for name, bits in re.findall(r"\.DIV([RFQ])\(\d+'b([01]+)\)", text)}
+    return round(1e6 * oscillator_mhz * (divide["F"] + 1) / (divide["R"] + 1) / 2 ** divide["Q"])
 
 
 def _declared(found):
@@ -99,11 +110,7 @@ def _cell(kind, number, options, pins, nets, outputs):
         open_ = {pin: f"open_{kind}_{number}_{pin}" if name in outputs else f"1'b{int(name in HIGH)}" for pin in bits}
         ports.append(f".{name}({{{', '.join(nets.get(pins[pin], open_[pin]) for pin in bits)}}})")
     values = ", ".join(f".{name}({value})" for name, value in options.items())
-    return (
-        f"{kind} #({values}) u_{kind}_{number} ({', '.join(ports)});"
-        if options
-        else f"{kind} u_{kind}_{number} ({', '.join(ports)});"
-    )
+    return f"{kind} {f'#({values}) ' if options else ''}u_{kind}_{number} ({', '.join(ports)});"
 
 
 def _memories(chip, nets):

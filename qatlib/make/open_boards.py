@@ -109,6 +109,7 @@ def rows(board):
 
 def main():
     """-> the exit status: 1 where a forecast is not NumPy's."""
+    readback.require()  # before all that takes long
     table = pd.DataFrame([line for board in serial_line.BOARDS.values() for line in rows(board)])
     MEASUREMENTS["open_boards"].keep(table.to_csv(index=False), TOOLS)
     print(table[["board", "model", "cycles", "line_baud", "forecasts_per_second", "mismatches"]].to_string(index=False))

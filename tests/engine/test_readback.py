@@ -13,7 +13,9 @@ reg b = 0;
 wire n22;
 // (0, 2, 'slf_op_7')
 SB_PLL40_PAD #(
-  .DIVR(4'b0000)
+  .DIVR(4'b0000),
+  .DIVF(7'b0110111),
+  .DIVQ(3'b101)
 ) PLL_12_31 (
   .PLLOUTGLOBAL(n1),
   .LOCK(n22)
@@ -32,3 +34,8 @@ def test_a_cells_pins_are_wired_by_their_places():
     pins = {"A_0": (0, 1, "clk"), "A_1": (9, 9, "nowhere"), "CE": (9, 9, "nowhere"), "O_0": (9, 9, "nowhere")}
     cell = readback._cell("SB_MAC16", 3, {"A_REG": 1}, pins, readback._nets(TEXT), ("O",))
     assert cell == ("SB_MAC16 #(.A_REG(1)) u_SB_MAC16_3 (.A({1'b0, n1}), .CE({1'b1}), .O({open_SB_MAC16_3_O_0}));")
+
+
+def test_the_clock_is_that_of_the_plls_bits():
+    assert readback._clock_hz(TEXT, 12) == 21_000_000
+    assert readback._clock_hz(TEXT.replace("0110111", "0111111"), 12) == 24_000_000
