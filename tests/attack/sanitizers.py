@@ -107,7 +107,8 @@ def attack(short):
             by = toolchain.version(*toolchain.compiler()).splitlines()[0]
             yield from forecasts(name, by, short)
             yield training(name, by, short)
-            yield engine(name, by)
+            if not short or name == "gcc":
+                yield engine(name, by)
 
 
 def installed(name):
