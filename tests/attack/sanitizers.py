@@ -165,7 +165,7 @@ def forecasts(compiler, by, short):
     folders = sorted(p.name for p in paths.MODELS.iterdir() if p.is_dir())
     models = [shipped.load(data, name) for data in folders for name in shipped.names(data)]
     several = several_channels.MODELS | several_channels.CLASSIFIERS | several_channels.DETECTORS
-    models = [*models[:: 12 if short else 1], *several.values()]
+    models = [*models[:: 12 if short else 1], *list(several.values())[:: 3 if short else 1]]
     variants = [("generic", "native"), ("rv32", "native")]
     variants += [("host", target) for target in targets(short)]
     variants += [("batch", target) for target in targets(short)[: 1 if short else None]]
