@@ -29,7 +29,7 @@ make bench     print accuracy and timings beside what they should be (brings the
 make bench-peers  train the same model by Brevitas and by torchao, in an environment of their own, and compare speed and error
 make bench-kernels  the default model's products by CMSIS-NN, muRISCV-NN and this project, in instructions of emulated cores: to qatlib/mcu/measured
 make verify    every committed model through the simulated engine, every window, and random models: what has changed, to overlays/engine/measured (up to an hour)
-make verify-boards  boards at a serial port, simulated with their line, against NumPy: to overlays/serial/measured (ten minutes)
+make verify-boards  boards at a serial port, simulated with their line, against NumPy: to overlays/serial/measured (a quarter of an hour)
 make synth     area and speed of the engine (Yosys, nextpnr)
 make board     one archive for a PYNQ board: wheel, models, notebook, install script, and the overlay where it was made
 make overlay   bitstream and facts of BOARD: ulx3s and icebreaker by open tools, which are in .venv; pynq-z2 and kv260 by Vivado

@@ -7,7 +7,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from qatlib.engine import isa, rtl, serial_line, synthesis
+from qatlib.engine import rtl, serial_line, synthesis
 from qatlib.system import paths, toolchain
 
 SHIM = Path(__file__).with_name("line.cpp")
@@ -17,7 +17,7 @@ MOST = 1 << 16  # bytes taken at a time
 def sources(board):
     """Text of every file behind a board's line, without what the board adds: {name: text}."""
     packages = {"serial_pkg.sv": serial_line.package(), "board_pkg.sv": board.package(simulated=True)}
-    cells = {"cells.v": synthesis.cells("ice40")} if board.config == isa.UP5K.name else {}
+    cells = {"cells.v": synthesis.cells("ice40")} if board.family == "ice40" else {}
     return packages | serial_line.modules(board) | cells
 
 

@@ -24,7 +24,7 @@ WINDOWS = 200
 RATES = (1_000_000, 3_000_000)  # baud
 OF_BITS = 10  # windows, of a simulation that is a hundred times slower
 RESET = 1000  # bytes on the line until a bitstream's own reset is over
-SOME = 64  # windows, more than a board's memory holds at a time
+SOME = 64  # windows
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +56,7 @@ def row(board, dataset, name):
 
 
 def at_rates(board, line):
-    """The default model's line of the table once for each rate, over two buffers full of windows."""
+    """The default model's line of the table once for each rate."""
     model = shipped.load(*DEFAULT)
     windows = shipped.reference_windows(DEFAULT[0], model)
     for baud in RATES:

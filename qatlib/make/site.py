@@ -13,6 +13,7 @@ from qatlib.make import records, site_api, site_notebooks, site_pages
 from qatlib.system import paths
 
 HERE = Path(__file__).parent
+TIMEOUT = 900  # seconds, of Jupyter Book
 SITE, SOURCE, WORK = (paths.BUILD / name for name in ("site", "site-source", "site-work"))
 
 
@@ -71,7 +72,11 @@ def _book():
         "--keep-going",
     ]
     shutil.rmtree(WORK, ignore_errors=True)
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(list(map(str, command)), timeout=TIMEOUT, **piped)
+    except subprocess.TimeoutExpired:
+        raise SiteError(f"Jupyter Book did not end within {TIMEOUT} s") from None
     if done.returncode:
         told = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
         raise SiteError("\n".join(["Jupyter Book refused:", *(told or done.stdout.splitlines()[-30:])]))
